@@ -1,0 +1,283 @@
+"""The composition root: settings, store, gateway and controllers put together. The supervisor starts it as a process.
+
+`python -m zaffre.application --home H` with the sockets and the control channel named in `ZAFFRE_FDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from zaffre import logs as server_log
+from zaffre import settings as settings_module
+from zaffre.control.edge import EdgeController
+from zaffre.control.endpoints import EndpointController
+from zaffre.control.jobs import JobController
+from zaffre.control.link import SupervisorLink
+from zaffre.control.serving_plan import ServingPlans
+from zaffre.edge.binary import find_nginx
+from zaffre.execution.bell import BellSocket
+from zaffre.execution.data.expressions import check as check_command
+from zaffre.execution.data.expressions import section_inputs
+from zaffre.execution.environments.spec import EnvironmentSpec, resolve
+from zaffre.execution.executors.local import LocalExecutor
+from zaffre.gateway.answers import arm_error
+from zaffre.gateway.app import Gateway
+from zaffre.protocols import arm, blob, health, history, login, mlflow
+from zaffre.protocols.arm.actions import Actions
+from zaffre.runtime import Runtime
+from zaffre.services import kinds as kinds_module
+from zaffre.services.blobs import Blobs
+from zaffre.services.datastores import Datastores
+from zaffre.services.endpoints import Endpoints
+from zaffre.services.history import History
+from zaffre.services.jobs import Checks, Jobs
+from zaffre.services.keys import ApiKeys
+from zaffre.services.logs import Logs
+from zaffre.services.model_sources import ModelSources
+from zaffre.services.places import Places
+from zaffre.services.registered_models import RegisteredModels
+from zaffre.services.resources import Resources
+from zaffre.services.tokens import Tokens
+from zaffre.services.tracking import Tracking
+from zaffre.services.workspaces import Workspaces
+from zaffre.serving import server as model_server
+from zaffre.settings import Settings
+from zaffre.store import jobs as job_rows
+from zaffre.store import migrate
+from zaffre.store.database import Database
+from zaffre.store.objects import Objects
+from zaffre.store.seal import Vault
+from zaffre.store.tracking import runs
+from zaffre.store.unit import PLATFORM
+
+_log = logging.getLogger("zaffre.application")
+
+
+class Application:
+    """Everything that lives as long as one application process."""
+
+    def __init__(self, settings: Settings, runtime: Runtime, link: SupervisorLink, listen: tuple[str, ...]) -> None:
+        self.settings = settings
+        self.link = link
+        for folder in (settings.home, settings.jobs, settings.deployments, settings.run, settings.keys):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.database = database = Database(settings.database, runtime)
+        migrate.upgrade(database.engine)
+        vault = Vault(settings.keys / "vault.key")
+        objects = Objects(settings.objects, runtime)
+        self.workspaces = workspaces = Workspaces(database, vault, settings.location)
+        self.keys = keys = ApiKeys(database)
+        tokens = Tokens(settings, runtime, lambda scope, run: _is_live(database, scope, run))
+        blobs = Blobs(database, objects, workspaces)
+        self._kinds = kinds = kinds_module.load()
+        resources = Resources(database, vault, kinds)
+        places = Places(resources)
+        tracking = Tracking(database)
+        jobs = Jobs(
+            database, resources, places, tracking, Checks(command=_check_command, environment=_check_environment)
+        )
+        endpoints = Endpoints(
+            resources, places, lambda slug, tail: _deployment_logs(settings, slug, tail), _check_environment
+        )
+        models = RegisteredModels(resources, ModelSources(database, places, tracking), blobs)
+        run_logs = Logs(settings.jobs, settings.keys, blobs, runtime)
+        actions = Actions(settings, database, Datastores(resources, workspaces, blobs), jobs, endpoints)
+        self.gateway = Gateway(
+            [
+                *health.routes(database),
+                *login.routes(settings, tokens, keys),
+                *arm.routes(
+                    settings,
+                    database,
+                    kinds,
+                    workspaces,
+                    resources,
+                    {
+                        "workspaces/jobs": jobs,
+                        "workspaces/onlineEndpoints": endpoints,
+                        "workspaces/onlineEndpoints/deployments": endpoints,
+                    },
+                    actions,
+                ),
+                *history.routes(settings, History(database), run_logs, tokens, workspaces),
+                *mlflow.routes(tracking, models, blobs),
+            ],
+            [blob.mount(blobs, tokens, settings, runtime)],
+            {"arm": arm_error, "history": arm_error, "login": login.error_form, "mlflow": mlflow.error_form},
+            tokens,
+            workspaces,
+            database,
+        )
+        bell = settings.run / "bell.sock"
+        self.jobs = JobController(
+            settings,
+            database,
+            workspaces,
+            resources,
+            blobs,
+            run_logs,
+            tokens,
+            LocalExecutor(settings.home),
+            jobs.node,
+            bell,
+        )
+        self.job_service = jobs
+        self.bell = BellSocket(bell, self.jobs.ring)
+        nginx = find_nginx(os.environ.get("ZAFFRE_NGINX")) if settings.edge else None
+        edge = EdgeController(database, vault, settings.edge_folder, listen, nginx, link.edge_changed)
+        self.endpoints = EndpointController(
+            database, runtime, edge, ServingPlans(settings, workspaces, blobs), settings.deployments
+        )
+
+    async def start(self) -> None:
+        """Make what the first start makes, then take up all work that is not over."""
+        await self._first_user()
+        home = self._kinds["workspaces"].accept({})
+        names = (self.settings.subscription, self.settings.resource_group, self.settings.workspace)
+        await self.workspaces.create(PLATFORM, *names, home)
+        self.bell.open()
+        await self.jobs.start()
+        await self.endpoints.start()
+
+    async def stop(self, *, models: bool, cancel_jobs: bool) -> list[str]:
+        """End what a stop ends; the names of the jobs that go on."""
+        if cancel_jobs:
+            await self._cancel_all()
+        running = await self.jobs.stop()
+        await self.endpoints.stop(servers=models)
+        return running
+
+    async def _first_user(self) -> None:
+        """The owner's key lies in `<home>/credentials`; the database keeps its hash."""
+        path = self.settings.credentials
+        try:
+            existing = str(json.loads(path.read_bytes())["api_key"])
+        except (FileNotFoundError, ValueError, KeyError):
+            existing = None
+        key = await self.keys.ensure_owner(existing)
+        content = {
+            "address": self.settings.address,
+            "api_key": key,
+            "subscription": self.settings.subscription,
+            "resource_group": self.settings.resource_group,
+            "workspace": self.settings.workspace,
+        }
+        new = path.with_name("credentials.new")
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            json.dump(content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(path)
+
+    async def _cancel_all(self) -> None:
+        for row in await self.database.read(lambda conn: job_rows.active(conn, self.job_service.node)):
+            workspace = await self.workspaces.by_id(row.scope)
+            await self.job_service.cancel(PLATFORM, workspace, row.id)
+        await self.jobs.idle()
+
+    def close(self) -> None:
+        self.bell.close()
+        self.database.close()
+
+
+def main(arguments: list[str]) -> int:
+    os.umask(0o077)  # whatever is made here is for its owner only
+    settings = settings_module.load(Path(arguments[arguments.index("--home") + 1]))
+    server_log.set_up(settings.logs)
+    uvloop.run(_serve(settings, json.loads(os.environ["ZAFFRE_FDS"])))
+    return 0
+
+
+async def _serve(settings: Settings, handles: dict[str, Any]) -> None:
+    link = await SupervisorLink.open(socket.socket(fileno=handles["control"]))
+    listen = tuple(json.loads(os.environ.get("ZAFFRE_LISTEN", "[]")))
+    application = Application(settings, Runtime(), link, listen)
+    sockets = [socket.socket(fileno=handle) for handle in ([handles["app"]] if settings.edge else handles["tcp"])]
+    server = uvicorn.Server(_configuration(application, settings))
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    # Answering comes first: nginx is told to start only when somebody is behind it.
+    serving = asyncio.create_task(_answer(server, sockets))
+    await application.start()
+    gc.collect()
+    gc.freeze()
+    link.send({"type": "ready"})
+    _log.info("ready", extra={"address": settings.address, "pid": os.getpid()})
+    asked = asyncio.create_task(link.stop_asked())
+    told = asyncio.create_task(stopping.wait())
+    await asyncio.wait({asked, told, serving}, return_when=asyncio.FIRST_COMPLETED)
+    wish = asked.result() if asked.done() else {"models": False, "cancel_jobs": False}
+    running = await application.stop(models=bool(wish.get("models")), cancel_jobs=bool(wish.get("cancel_jobs")))
+    link.send({"type": "stopped", "running_jobs": running})
+    server.should_exit = True
+    await asyncio.wait({serving})
+    application.close()
+    await link.close()
+
+
+async def _answer(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+    """uvicorn without its own signal handlers: how we stop is ours to say."""
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server._serve(sockets)
+
+
+def _configuration(application: Application, settings: Settings) -> uvicorn.Config:
+    options: dict[str, Any] = {}
+    if not settings.edge:
+        pem = str(settings.edge_folder / "tls" / "server.pem")
+        options = {"ssl_certfile": pem, "ssl_keyfile": pem}
+    return uvicorn.Config(
+        application.gateway,
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=settings.edge,
+        forwarded_allow_ips="*" if settings.edge else None,
+        timeout_keep_alive=75 if not settings.edge else 5,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=None,
+        **options,
+    )
+
+
+def _is_live(database: Database, scope: str, run_id: str) -> bool:
+    head = database.read_now(lambda conn: runs.head(conn, scope, run_id))
+    return head is not None and head.status not in job_rows.TERMINAL
+
+
+def _check_command(command: str, inputs: Any, outputs: Any) -> None:
+    optional = section_inputs(command) - set(inputs)
+    check_command(command, inputs, outputs, optional)
+
+
+def _check_environment(image: str | None, conda: str | None, curated: str | None) -> None:
+    resolve(EnvironmentSpec(image=image, conda=conda, curated=curated))
+
+
+def _deployment_logs(settings: Settings, slug: str, tail: int) -> str:
+    """The newest generation's log."""
+    folders = sorted(settings.deployments.glob(f"{slug}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    return model_server.logs(folders[-1], tail) if folders and slug else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,388 @@
+"""The job controller: brings every job of this node to its end, whatever happens to the server meanwhile.
+
+Each state is one function that acts and then moves the job on; a move is guarded, so one that comes too late changes nothing
+and the loop looks again. All truth about a running process is in its events (zaffre.execution.events), applied by number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from zaffre.control import outcomes
+from zaffre.control.finish import store_outputs
+from zaffre.control.inputs import layout
+from zaffre.control.job_environment import variables
+from zaffre.control.slots import Slots
+from zaffre.errors import NotFound, ZaffreError
+from zaffre.execution.data.expressions import bind, section_inputs
+from zaffre.execution.data.stage import copy_object, stage
+from zaffre.execution.environments.builder import ensure_async
+from zaffre.execution.environments.overlay import overlay
+from zaffre.execution.environments.spec import EnvironmentSpec, resolve
+from zaffre.execution.events import Event
+from zaffre.execution.executors.base import Executor
+from zaffre.execution.files import remove_tree
+from zaffre.execution.plan import JobPlan
+from zaffre.runtime import from_iso
+from zaffre.services.blobs import Blobs
+from zaffre.services.durations import seconds
+from zaffre.services.logs import Logs
+from zaffre.services.resources import Resources
+from zaffre.services.tokens import Tokens
+from zaffre.services.workspaces import Workspace, Workspaces
+from zaffre.settings import Settings
+from zaffre.store import jobs, operations
+from zaffre.store.database import Database
+from zaffre.store.jobs import JobRow
+from zaffre.store.unit import Unit
+
+BUILD_LOG = "azureml-logs/20_image_build_log.txt"
+LAUNCH_ATTEMPTS = 3
+BACK_OFF_S = (0.2, 1, 5, 15, 30)
+
+_log = logging.getLogger("zaffre.jobs")
+Step = Callable[[JobRow, Workspace], Awaitable[None]]
+
+
+class JobController:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        workspaces: Workspaces,
+        resources: Resources,
+        blobs: Blobs,
+        logs: Logs,
+        tokens: Tokens,
+        executor: Executor,
+        node: str,
+        bell: Path | None,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._workspaces = workspaces
+        self._resources = resources
+        self._blobs = blobs
+        self._logs = logs
+        self._tokens = tokens
+        self._executor = executor
+        self._node = node
+        self._bell = bell
+        self._slots = Slots()
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._news: dict[tuple[str, str], asyncio.Event] = {}
+        self._steps: dict[str, Step] = {
+            jobs.NOT_STARTED: self._begin,
+            jobs.PREPARING: self._prepare,
+            jobs.QUEUED: self._queue,
+            jobs.STARTING: self._start,
+            jobs.RUNNING: self._watch,
+            jobs.CANCEL_REQUESTED: self._cancel,
+            jobs.FINALIZING: self._finalize,
+        }
+
+    async def start(self) -> None:
+        """Take up every job of this node that is not over, then listen for new ones."""
+        loop = asyncio.get_running_loop()
+        self._database.bells.listen("jobs", self._listener(loop))
+        for job in await self._database.read(lambda conn: jobs.active(conn, self._node)):
+            if job.status in (jobs.STARTING, jobs.RUNNING, jobs.CANCEL_REQUESTED, jobs.FINALIZING):
+                self._slots.take(_compute(job), job.run)
+            self._hear(f"{job.scope}/{job.id}")
+
+    async def stop(self) -> list[str]:
+        """Leave all jobs to themselves; the names of those whose processes go on."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        rows = await self._database.read(lambda conn: jobs.active(conn, self._node))
+        return [job.id for job in rows if self._executor.alive(self._folder(job))]
+
+    async def idle(self) -> None:
+        """Wait until no job of this node is active."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+
+    def ring(self, run_id: str) -> None:
+        """A launcher has news of a run; the id may be one of several workspaces."""
+        for (_, id_), news in self._news.items():
+            if id_ == run_id:
+                news.set()
+
+    def _listener(self, loop: asyncio.AbstractEventLoop) -> Callable[[str], None]:
+        def hear(key: str) -> None:
+            loop.call_soon_threadsafe(self._hear, key)
+
+        return hear
+
+    def _hear(self, key: str) -> None:
+        scope, _, id_ = key.partition("/")
+        task = self._tasks.get((scope, id_))
+        if task is None or task.done():
+            self._news[scope, id_] = asyncio.Event()
+            self._tasks[scope, id_] = asyncio.create_task(self._drive(scope, id_))
+        else:
+            self._news[scope, id_].set()
+
+    async def _drive(self, scope: str, id_: str) -> None:
+        """One job, state after state, until it is over or belongs to another node."""
+        failures = 0
+        while True:
+            job = await self._load(scope, id_)
+            if job is None or job.status in jobs.TERMINAL or job.node != self._node:
+                break
+            workspace = await self._workspaces.by_id(scope)
+            try:
+                await self._steps[job.status](job, workspace)
+                failures = 0
+            except ZaffreError as error:
+                if error.status < 500 or failures >= len(BACK_OFF_S):
+                    await self._give_up(job, outcomes.failed(error.code, error.message))
+                    continue
+                failures = await self._back_off(job, failures)
+            except OSError as error:
+                if failures >= len(BACK_OFF_S):
+                    await self._give_up(job, outcomes.failed("MachineError", f"This machine failed the job: {error}."))
+                    continue
+                failures = await self._back_off(job, failures)
+            except Exception:  # noqa: BLE001  a bug of ours must end the job with a word, not leave it where it stands
+                _log.exception("job step failed", extra={"run": id_, "state": job.status})
+                if failures >= len(BACK_OFF_S):
+                    message = (
+                        f"Zaffre failed in the state {job.status}; this is a bug. The server's log has the details."
+                    )
+                    await self._give_up(job, outcomes.failed("InternalError", message))
+                    continue
+                failures = await self._back_off(job, failures)
+        self._tasks.pop((scope, id_), None)
+        self._news.pop((scope, id_), None)
+
+    async def _back_off(self, job: JobRow, failures: int) -> int:
+        _log.warning("job step repeated", extra={"run": job.id, "state": job.status, "failures": failures + 1})
+        await asyncio.sleep(BACK_OFF_S[failures])
+        return failures + 1
+
+    # ---- the states
+
+    async def _begin(self, job: JobRow, workspace: Workspace) -> None:
+        await self._move(job, (jobs.NOT_STARTED,), jobs.PREPARING)
+
+    async def _prepare(self, job: JobRow, workspace: Workspace) -> None:
+        """Environment, code and inputs; given up at once when somebody cancels."""
+        work = asyncio.create_task(self._make_plan(job, workspace))
+        try:
+            await self._while_in(job, work)
+        finally:
+            if not work.done():
+                work.cancel()
+        if not work.done():
+            return
+        plan = msgspec.to_builtins(await work)
+
+        def apply(unit: Unit) -> None:
+            if jobs.move(unit, job, (jobs.PREPARING,), jobs.QUEUED):
+                jobs.update(unit, job.run, plan=plan)
+
+        await self._database.write(apply)
+
+    async def _queue(self, job: JobRow, workspace: Workspace) -> None:
+        """Wait for room on the compute."""
+        capacity = await self._capacity(workspace, job)
+        waiting = asyncio.create_task(self._slots.acquire(_compute(job), job.run, capacity))
+        try:
+            await self._while_in(job, waiting)
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await waiting
+        if waiting.done() and not waiting.cancelled() and not await self._move(job, (jobs.QUEUED,), jobs.STARTING):
+            await self._slots.release(_compute(job), job.run)
+
+    async def _start(self, job: JobRow, workspace: Workspace) -> None:
+        """Start the launcher; the executor sees to it that the command never starts twice."""
+        folder = self._folder(job)
+        plan = msgspec.convert(job.plan, JobPlan)
+        token, _ = self._tokens.mint_run(job.scope, job.id, job.created_by)
+        plan = msgspec.structs.replace(
+            plan,
+            environment={**plan.environment, **variables(self._settings, workspace, job, folder, token)},
+            bell=str(self._bell) if self._bell else None,
+        )
+        for _ in range(LAUNCH_ATTEMPTS):
+            await asyncio.to_thread(self._executor.start, plan, folder)
+            while True:
+                seen = self._executor.observe(folder)
+                started = next((event for event in seen.events if event.kind in ("started", "ended")), None)
+                if started is not None:
+                    if started.kind == "ended":
+                        await self._ended(job, started)
+                    else:
+                        await self._move(job, (jobs.STARTING,), jobs.RUNNING, started_at=from_iso(started.t))
+                    return
+                if seen.died:
+                    break
+                await self._wait(job, 0)
+                if (await self._status(job)) != jobs.STARTING:
+                    return
+        last = (folder / "launcher.log").read_text(errors="replace").splitlines()[-10:]
+        await self._give_up(
+            job, outcomes.failed("LaunchFailed", "The job's launcher ended before it could start the command.", last)
+        )
+
+    async def _watch(self, job: JobRow, workspace: Workspace) -> None:
+        """Wait for the end of the command; a launcher that was killed leaves its processes to us."""
+        folder = self._folder(job)
+        seen = await asyncio.to_thread(self._executor.observe, folder)
+        ended = next((event for event in seen.events if event.kind == "ended"), None)
+        if ended is not None:
+            await self._ended(job, ended)
+        elif seen.died:
+            await asyncio.to_thread(self._executor.kill, folder)
+            message = "The launcher beside the command was killed from outside; the command was ended with it."
+            await self._give_up(job, outcomes.failed("LauncherDied", message, _last_lines(folder)))
+        else:
+            await self._wait(job, seen.events[-1].n if seen.events else 0)
+
+    async def _cancel(self, job: JobRow, workspace: Workspace) -> None:
+        """End what runs; where nothing was started, nothing has to end."""
+        folder = self._folder(job)
+        await asyncio.to_thread(self._executor.cancel, folder)
+        seen = await asyncio.to_thread(self._executor.observe, folder)
+        if seen.died and not seen.events:
+            await self._give_up(job, {"status": jobs.CANCELED, "error": None})
+            return
+        await self._watch(job, workspace)
+
+    async def _finalize(self, job: JobRow, workspace: Workspace) -> None:
+        """Keep what the job left, then say how it ended, in one transaction with whoever waits for that."""
+        outcome = job.server["outcome"]
+        folder = self._folder(job)
+        outcome = await store_outputs(self._blobs, workspace, job, folder, outcome)
+        ended_at = outcome.get("ended_at") or self._database.runtime.now()
+
+        def apply(unit: Unit) -> bool:
+            if not jobs.move(
+                unit, job, (jobs.FINALIZING,), outcome["status"], ended_at=ended_at, error=outcome.get("error")
+            ):
+                return False
+            jobs.update(unit, job.run, logs_stored=True)
+            operations.end_all(unit, job.scope, f"jobs/{job.id}", operations.SUCCEEDED)
+            return True
+
+        await self._database.write(apply)
+        self._tokens.end_run(job.scope, job.id)
+        await self._slots.release(_compute(job), job.run)
+        await asyncio.to_thread(remove_tree, folder)
+
+    # ---- what the states share
+
+    async def _make_plan(self, job: JobRow, workspace: Workspace) -> JobPlan:
+        folder = self._folder(job)
+        await asyncio.to_thread(folder.mkdir, 0o700, True, True)
+        recipe = await asyncio.to_thread(resolve, EnvironmentSpec(**job.server["resolved"]["environment"]))
+        python = await ensure_async(recipe, self._settings.home, folder / BUILD_LOG)
+        laid = await layout(self._blobs, workspace, job, folder)
+        await asyncio.to_thread(stage, laid.trees, folder, copy_object(self._blobs.objects.local_path))
+        properties = job.body["properties"]
+        absent = {name: None for name in section_inputs(properties["command"]) if name not in laid.inputs}
+        limit = (properties.get("limits") or {}).get("timeout")
+        return JobPlan(
+            run_id=job.id,
+            command=bind(properties["command"], {**laid.inputs, **absent}, laid.outputs),
+            interpreter=str(await asyncio.to_thread(overlay, python, folder / "venv")),
+            timeout_s=seconds(limit, "properties.limits.timeout") if limit else None,
+            outputs=laid.folders,
+            # The rest is added at the start: it holds the run's token, which the database must not.
+            environment={f"AZURE_ML_{name}": path for name, path in laid.paths.items()},
+        )
+
+    async def _ended(self, job: JobRow, event: Event) -> None:
+        canceled = (await self._status(job)) == jobs.CANCEL_REQUESTED
+        limit = job.plan.get("timeout_s") if job.plan else None
+        outcome = outcomes.of_event(event.data, canceled, limit)
+        await self._give_up(job, {**outcome, "ended_at": from_iso(event.t)}, events_applied=event.n)
+
+    async def _give_up(self, job: JobRow, outcome: dict[str, Any], **values: Any) -> None:
+        """On to Finalizing with this outcome, from whatever state the job is in; a wish to cancel wins over a failure before the start."""
+
+        def apply(unit: Unit) -> None:
+            fresh = jobs.get(unit.conn, job.scope, job.id)
+            if fresh is None or fresh.status in (*jobs.TERMINAL, jobs.FINALIZING):
+                return
+            final = (
+                {"status": jobs.CANCELED, "error": None}
+                if fresh.status == jobs.CANCEL_REQUESTED and not fresh.started_at
+                else outcome
+            )
+            if jobs.move(unit, fresh, (fresh.status,), jobs.FINALIZING):
+                jobs.update(unit, fresh.run, server={**fresh.server, "outcome": final}, **values)
+
+        await self._database.write(apply)
+
+    async def _move(self, job: JobRow, expected: tuple[str, ...], new: str, **values: Any) -> bool:
+        return await self._database.write(lambda unit: jobs.move(unit, job, expected, new, **values))
+
+    async def _while_in(self, job: JobRow, work: asyncio.Task[Any]) -> None:
+        """Wait for `work` as long as the job stays in its state."""
+        news = self._news[job.scope, job.id]
+        while not work.done():
+            heard = asyncio.create_task(news.wait())
+            await asyncio.wait({work, heard}, return_when=asyncio.FIRST_COMPLETED)
+            heard.cancel()
+            if news.is_set():
+                news.clear()
+                if (await self._status(job)) != job.status:
+                    return
+
+    async def _wait(self, job: JobRow, after: int) -> None:
+        """Until the launcher or the store has news."""
+        news = self._news[job.scope, job.id]
+        heard = asyncio.create_task(news.wait())
+        told = asyncio.create_task(self._executor.wait(self._folder(job), after))
+        try:
+            await asyncio.wait({heard, told}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.clear()
+            for task in (heard, told):
+                task.cancel()
+
+    async def _status(self, job: JobRow) -> str | None:
+        fresh = await self._load(job.scope, job.id)
+        return fresh.status if fresh else None
+
+    async def _load(self, scope: str, id_: str) -> JobRow | None:
+        return await self._database.read(lambda conn: jobs.get(conn, scope, id_))
+
+    async def _capacity(self, workspace: Workspace, job: JobRow) -> int:
+        """Jobs at once: a cluster's maximum of nodes, or the machine's cores."""
+        name = _compute(job).rpartition("/")[2]
+        if name:
+            with contextlib.suppress(NotFound):
+                row = await self._resources.get(workspace, self._resources.kinds["workspaces/computes"], "", name)
+                return max(1, int(row.body["properties"]["properties"]["scaleSettings"]["maxNodeCount"]))
+        return max(2, os.cpu_count() or 1)
+
+    def _folder(self, job: JobRow) -> Path:
+        return self._logs.folder(job.scope, job.id)
+
+
+def _compute(job: JobRow) -> str:
+    """Whose slots the job takes: a cluster's own, else the machine's."""
+    name = (job.body["properties"].get("computeId") or "").rpartition("/")[2].lower()
+    return "" if name in ("", "serverless", "local") else f"{job.scope}/{name}"
+
+
+def _last_lines(folder: Path) -> list[str]:
+    try:
+        return (folder / "user_logs" / "std_log.txt").read_text(errors="replace").splitlines()[-outcomes.LINES :]
+    except FileNotFoundError:
+        return []

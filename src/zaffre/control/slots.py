@@ -1,0 +1,39 @@
+"""Room on a target: how many jobs may run at once, first come, first served."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+
+
+class Slots:
+    """Counted per compute. A job that ran before the server was restarted takes its slot without asking."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, set[int]] = {}
+        self._waiting: dict[str, list[int]] = {}
+        self._changed = asyncio.Condition()
+
+    def take(self, compute: str, job: int) -> None:
+        """Hold a slot for a job that runs already, even above the capacity."""
+        self._holders.setdefault(compute, set()).add(job)
+
+    async def acquire(self, compute: str, job: int, capacity: int) -> None:
+        """Wait for room; jobs are served in the order of their numbers."""
+        holders = self._holders.setdefault(compute, set())
+        waiting = self._waiting.setdefault(compute, [])
+        heapq.heappush(waiting, job)
+        try:
+            async with self._changed:
+                await self._changed.wait_for(lambda: len(holders) < capacity and waiting[0] == job)
+                holders.add(job)
+        finally:
+            waiting.remove(job)
+            heapq.heapify(waiting)
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def release(self, compute: str, job: int) -> None:
+        self._holders.get(compute, set()).discard(job)
+        async with self._changed:
+            self._changed.notify_all()

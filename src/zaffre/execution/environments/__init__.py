@@ -1,0 +1,1 @@
+"""From an environment asset to an interpreter that is ready to use."""

@@ -1,0 +1,1 @@
+"""Where processes start: one contract, one implementation a place."""

@@ -1,0 +1,1 @@
+"""The ASGI application: what happens to a request, in order."""

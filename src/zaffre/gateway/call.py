@@ -1,0 +1,103 @@
+"""One request on its way through the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope
+
+from zaffre.errors import InvalidInput, TooLarge
+from zaffre.store.unit import Actor
+
+if TYPE_CHECKING:
+    from zaffre.gateway.routes import Route
+    from zaffre.services.access import Principal
+    from zaffre.services.workspaces import Workspace
+
+T = TypeVar("T")
+BODY_LIMIT = 16 * 1024 * 1024
+
+
+class Call(Request):
+    """A request plus what the handlers before have found out: its id, route, parameters, caller and workspace."""
+
+    id: str = ""
+    route: Route
+    params: dict[str, str]
+    principal: Principal
+    workspace: Workspace
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        self.raw_path = raw.split(b"?", 1)[0].decode("latin-1")
+        self.params = {}
+        self._query: dict[str, str] | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's parameters, names in lower case (ARM compares them so); the last one of a name wins."""
+        if self._query is None:
+            text = self.scope["query_string"].decode("latin-1")
+            self._query = {name.lower(): value for name, value in parse_qsl(text, keep_blank_values=True)}
+        return self._query
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as a change records it."""
+        client = self.client
+        return Actor(
+            name=self.principal.name,
+            kind=self.principal.kind,
+            source=client.host if client else "",
+            request_id=self.id,
+        )
+
+    async def body_bytes(self, limit: int = BODY_LIMIT) -> bytes:
+        """The whole body, at most `limit` bytes. Raises TooLarge before reading more than that."""
+        declared = self.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            raise TooLarge(f"The body is {declared} bytes long; at most {limit} are taken here.")
+        body = bytearray()
+        async for chunk in self.chunks():
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(f"The body is longer than the {limit} bytes that are taken here.")
+        return bytes(body)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. A client that hangs up is bad input, not a failure of ours."""
+        try:
+            async for chunk in self.stream():
+                if chunk:
+                    yield chunk
+        except ClientDisconnect:
+            raise InvalidInput("The connection closed before the whole body had arrived.") from None
+
+    async def document(self, limit: int = BODY_LIMIT) -> dict[str, Any]:
+        """The body as a JSON object."""
+        return await self.parse(dict[str, Any], limit)
+
+    async def parse(self, type_: type[T], limit: int = BODY_LIMIT) -> T:
+        """The body as JSON of `type_`. Raises InvalidInput that names the field and what was expected."""
+        body = await self.body_bytes(limit)
+        try:
+            return msgspec.json.decode(body or b"{}", type=type_)
+        except msgspec.ValidationError as error:
+            raise invalid_field(error) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidInput(f"The body is not valid JSON: {error}.", code="InvalidRequestContent") from None
+
+
+def invalid_field(error: msgspec.ValidationError, prefix: str = "") -> InvalidInput:
+    """msgspec's complaint as ours: `Expected `int`, got `str` - at `$.a.b`` becomes a message with the field as target."""
+    text, _, path = str(error).partition(" - at ")
+    field = (prefix + path.strip("`").removeprefix("$")).strip(".")
+    where = f"Field '{field}': " if field else "The body: "
+    return InvalidInput(
+        f"{where}{text[:1].lower()}{text[1:].replace('`', chr(39))}.", code="InvalidField", target=field or None
+    )

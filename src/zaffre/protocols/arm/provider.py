@@ -1,0 +1,163 @@
+"""The generic provider: the same verbs over every kind."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from starlette.responses import Response
+
+from zaffre.errors import InvalidInput, NotFound
+from zaffre.gateway.address import public_address
+from zaffre.gateway.answers import json_answer
+from zaffre.gateway.call import Call
+from zaffre.protocols.arm import shape
+from zaffre.services.kinds.base import Document, Kind, Show
+from zaffre.services.resources import PAGE, ListQuery, Written, keyset
+from zaffre.services.workspaces import Workspace
+from zaffre.settings import Settings
+from zaffre.store.resources import Row
+from zaffre.store.unit import Actor
+
+_VIEWS = {"activeonly": False, "archivedonly": True, "all": None}
+
+
+class Service(Protocol):
+    """What the provider asks of whoever keeps a kind."""
+
+    async def get(self, workspace: Workspace, kind: Kind, parent: str, name: str) -> Row: ...
+    async def put(
+        self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str, body: Document
+    ) -> Written: ...
+    async def delete(self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str) -> str | None: ...
+    async def page(
+        self, workspace: Workspace, kind: Kind, parent: str, query: ListQuery
+    ) -> tuple[list[Row], int | None]: ...
+    async def latest(self, workspace: Workspace, kind: Kind, rows: list[Row]) -> dict[int, str | None]: ...
+
+
+class Provider:
+    """get, put, patch, delete and list for one kind, by the service that keeps it."""
+
+    def __init__(self, settings: Settings, kind: Kind, service: Service) -> None:
+        self._settings = settings
+        self._kind = kind
+        self._service = service
+        self.verbs = {"get": self.get, "put": self.put, "patch": self.patch, "delete": self.delete, "list": self.list_}
+
+    async def get(self, call: Call) -> Response:
+        row = await self._service.get(call.workspace, self._kind, *_names(call))
+        return json_answer((await self._shaped(call, [row]))[0])
+
+    async def put(self, call: Call) -> Response:
+        return await self._written(call, await call.document())
+
+    async def patch(self, call: Call) -> Response:
+        """JSON merge patch (RFC 7396) over the body as it was sent; null takes a field away."""
+        change = await call.document()
+        row = await self._service.get(call.workspace, self._kind, *_names(call))
+        return await self._written(call, merged(row.body, change))
+
+    async def delete(self, call: Call) -> Response:
+        operation = await self._service.delete(call.actor, call.workspace, self._kind, *_names(call))
+        if operation is None:
+            return Response(status_code=204)
+        return shape.accepted(public_address(call, self._settings), call.workspace, operation)
+
+    async def list_(self, call: Call) -> Response:
+        values = [value for name, value in call.params.items() if name not in _SCOPE]
+        parent = values[-1] if values else ""
+        if parent:
+            await self._check_parent(call, parent)
+        query = list_query(call)
+        rows, following = await self._service.page(call.workspace, self._kind, parent, query)
+        if "$top" in call.query:
+            following = None  # `$top` asks for that many in all
+        return shape.page(call, public_address(call, self._settings), await self._shaped(call, rows), following)
+
+    async def _check_parent(self, call: Call, parent: str) -> None:
+        """The versions of an asset that isn't there are 404, but for code, whose random names are asked before they exist."""
+        if self._kind.type == "workspaces/codes/versions":
+            return
+        type_ = self._kind.type.rpartition("/")[0]
+        await self._service.get(call.workspace, _parent_kind(self._service, type_), "", parent)
+
+    async def _written(self, call: Call, body: dict[str, Any]) -> Response:
+        written = await self._service.put(call.actor, call.workspace, self._kind, *_names(call), body)
+        answer = (await self._shaped(call, [written.row]))[0]
+        headers = {}
+        if written.operation is not None:
+            headers = shape.in_progress(public_address(call, self._settings), call.workspace, written.operation)
+        return json_answer(answer, 201 if written.created else 200, headers)
+
+    async def _shaped(self, call: Call, rows: list[Row]) -> list[dict[str, Any]]:
+        address = public_address(call, self._settings)
+        latest = await self._service.latest(call.workspace, self._kind, rows)
+        return [
+            shape.envelope(self._kind, row, Show(workspace=call.workspace, address=address, latest=latest.get(row.pk)))
+            for row in rows
+        ]
+
+
+def list_query(call: Call) -> ListQuery:
+    """The list parameters that are served; an unknown value is refused with its name."""
+    query = call.query
+    view = query.get("listviewtype", "ActiveOnly").lower()
+    if view not in _VIEWS:
+        raise InvalidInput(
+            f"Query 'listViewType': '{view}' is not one of ActiveOnly, ArchivedOnly, All.",
+            code="InvalidField",
+            target="listViewType",
+        )
+    return ListQuery(
+        archived=_VIEWS[view],
+        fingerprint=query.get("hash"),
+        newest_first="createdtime asc" not in query.get("$orderby", "").lower(),
+        default_only=query.get("isdefault", "").lower() == "true",
+        names=tuple(name.strip().lower() for name in query.get("names", "").split(",") if name.strip()),
+        job_type=query.get("jobtype"),
+        after=keyset(query["$skip"]) if query.get("$skip") else None,
+        limit=_limit(query),
+    )
+
+
+def merged(base: Any, change: Any) -> Any:
+    """JSON merge patch."""
+    if not isinstance(change, dict) or not isinstance(base, dict):
+        return change
+    result = dict(base)
+    for name, value in change.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value) if isinstance(value, dict) else value
+    return result
+
+
+_SCOPE = ("subscriptionId", "resourceGroupName", "workspaceName")
+
+
+def _names(call: Call) -> tuple[str, str]:
+    """The parent's name and the resource's own; the parent's is empty below the workspace itself."""
+    values = [value for name, value in call.params.items() if name not in _SCOPE]
+    return (values[-2] if len(values) > 1 else "", values[-1])
+
+
+def _limit(query: dict[str, str]) -> int:
+    for name in ("$top", "count"):
+        given = query.get(name)
+        if given:
+            if not given.isascii() or not given.isdigit() or not 1 <= int(given) <= 10_000:
+                raise InvalidInput(
+                    f"Query '{name}': '{given[:50]}'; expected a number from 1 to 10000.",
+                    code="InvalidField",
+                    target=name,
+                )
+            return int(given)
+    return PAGE
+
+
+def _parent_kind(service: Service, type_: str) -> Kind:
+    kinds: dict[str, Kind] = getattr(service, "kinds", {})
+    if type_ not in kinds:
+        raise NotFound(f"There is no resource type {type_}.")
+    return kinds[type_]

@@ -1,0 +1,75 @@
+"""Rows as ARM answers them: envelope, paging, long-running operations (wire.md §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from starlette.responses import Response
+
+from zaffre.gateway.answers import json_answer
+from zaffre.gateway.call import Call
+from zaffre.runtime import iso
+from zaffre.services.kinds.base import Kind, Show
+from zaffre.services.workspaces import Workspace
+from zaffre.store.resources import Row
+
+POLL_S = "1"  # Retry-After: 0 counts as absent and makes the SDK wait 30 s
+
+
+def envelope(kind: Kind, row: Row, show: Show) -> dict[str, Any]:
+    """The resource as a client sees it."""
+    properties = {name: value for name, value in row.body["properties"].items() if name not in kind.hide}
+    properties |= kind.extra(row, show)
+    answer: dict[str, Any] = {
+        "id": resource_id(show.workspace, kind.type, row.parent, row.name),
+        "name": row.name,
+        "type": f"Microsoft.MachineLearningServices/{kind.type}",
+        "properties": properties,
+        "systemData": {
+            "createdAt": iso(row.created_at),
+            "createdBy": row.created_by,
+            "createdByType": row.created_by_type,
+            "lastModifiedAt": iso(row.modified_at),
+            "lastModifiedBy": row.modified_by,
+            "lastModifiedByType": row.modified_by_type,
+        },
+    }
+    if kind.tracked:
+        answer["location"] = row.body.get("location") or show.workspace.location
+        answer["tags"] = row.body.get("tags") or {}
+        for name in ("identity", "kind", "sku"):
+            if row.body.get(name) is not None:
+                answer[name] = row.body[name]
+    return answer
+
+
+def resource_id(workspace: Workspace, type_: str, parent: str, name: str) -> str:
+    """The ARM id, in the capitalisation the clients' parsers insist on."""
+    parts = type_.split("/")[1:]
+    if not parts:
+        return workspace.path
+    names = [parent, name] if len(parts) == 2 else [name]
+    return workspace.path + "".join(f"/{part}/{value}" for part, value in zip(parts, names, strict=True))
+
+
+def page(call: Call, address: str, values: Sequence[dict[str, Any]], following: int | None) -> Response:
+    """A list answer, with the address of the next page when there is one."""
+    answer: dict[str, Any] = {"value": list(values)}
+    if following is not None:
+        query = {**call.query, "$skip": str(following)}
+        query.pop("api-version", None)
+        answer["nextLink"] = f"{address}{call.raw_path}?{urlencode(query, quote_via=quote)}"
+    return json_answer(answer)
+
+
+def in_progress(address: str, workspace: Workspace, operation: str) -> dict[str, str]:
+    """Headers that make a client poll a PUT or PATCH."""
+    return {"azure-asyncoperation": f"{address}{workspace.path}/operationsStatus/{operation}", "retry-after": POLL_S}
+
+
+def accepted(address: str, workspace: Workspace, operation: str) -> Response:
+    """The answer to a POST or DELETE that goes on after it."""
+    location = f"{address}{workspace.path}/operationsResult/{operation}"
+    return Response(status_code=202, headers={"location": location, "retry-after": POLL_S})

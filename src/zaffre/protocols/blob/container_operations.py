@@ -1,0 +1,111 @@
+"""The operations on containers, and the list of an account's containers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.responses import Response
+
+from zaffre.errors import InvalidInput, NotServed
+from zaffre.gateway.call import Call
+from zaffre.protocols.blob import documents, headers
+from zaffre.protocols.blob.request import BlobRequest, Operation
+from zaffre.services.access import Principal
+from zaffre.services.workspaces import STORAGE_SUFFIX
+from zaffre.store.blobs import Container
+
+PAGE = 5000
+# All but metadata name what never exists here, so that leaving it out is the whole truth.
+_SERVED_INCLUDES = frozenset({"metadata", "snapshots", "versions", "deleted", "tags", "copy", ""})
+
+
+async def create_container(request: BlobRequest) -> Response:
+    call, address = request.call, request.address
+    if headers.metadata(call):
+        raise NotServed("This server keeps no metadata of containers; leave it out.")
+    if call.headers.get("x-ms-blob-public-access"):
+        raise NotServed("This server has no public containers; leave x-ms-blob-public-access out.")
+    if not hasattr(call, "principal"):  # a signature names nobody
+        call.principal = Principal(id=address.account, name=f"storage account {address.account}", kind="Application")
+    made = await request.storage.blobs.create_container(address.account, address.container, call.actor)
+    return Response(None, 201, _stamp(made))
+
+
+async def container_properties(request: BlobRequest) -> Response:
+    found = await request.storage.blobs.container(request.address.account, request.address.container)
+    state = {"x-ms-lease-state": "available", "x-ms-lease-status": "unlocked"}
+    return Response(None, 200, {**_stamp(found), **state})
+
+
+async def list_blobs(request: BlobRequest) -> Response:
+    query, address = request.call.query, request.address
+    includes = set(query.get("include", "").lower().split(","))
+    if not includes <= _SERVED_INCLUDES:
+        raise NotServed(f"include={','.join(sorted(includes - _SERVED_INCLUDES))} is not served in listings.")
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    marker, limit = query.get("marker", ""), _limit(query)
+    page = await request.storage.blobs.listing(
+        address.account,
+        address.container,
+        prefix=prefix,
+        delimiter=delimiter,
+        start=documents.from_marker(marker),
+        limit=limit,
+    )
+    body = await asyncio.to_thread(  # five thousand entries take longer than the loop should be held
+        documents.blob_list,
+        _endpoint(request.call, address.account),
+        address.container,
+        page,
+        prefix=prefix,
+        delimiter=delimiter,
+        marker=marker,
+        limit=limit,
+        with_metadata="metadata" in includes,
+    )
+    return Response(body, 200, None, documents.MEDIA)
+
+
+async def list_containers(request: BlobRequest) -> Response:
+    query, account = request.call.query, request.address.account
+    prefix, marker, limit = query.get("prefix", ""), query.get("marker", ""), _limit(query)
+    start = documents.from_marker(marker)
+    found = await request.storage.blobs.containers(account)
+    matching = [one for one in found if one.name.startswith(prefix) and one.name >= start]
+    following = documents.marker_of(matching[limit].name) if len(matching) > limit else ""
+    endpoint = _endpoint(request.call, account)
+    body = documents.container_list(
+        endpoint, matching[:limit], prefix=prefix, marker=marker, limit=limit, following=following
+    )
+    return Response(body, 200, None, documents.MEDIA)
+
+
+CONTAINER_OPERATIONS = {
+    ("PUT", ""): Operation("Create Container", create_container, "c", "cw"),
+    ("GET", ""): Operation("Get Container Properties", container_properties, "c", "r"),
+    ("HEAD", ""): Operation("Get Container Properties", container_properties, "c", "r"),
+    ("GET", "list"): Operation("List Blobs", list_blobs, "c", "l"),
+}
+ACCOUNT_OPERATIONS = {
+    ("GET", "list"): Operation("List Containers", list_containers, "s", "l"),
+}
+
+
+def _limit(query: dict[str, str]) -> int:
+    text = query.get("maxresults", "") or str(PAGE)
+    if not text.isascii() or not text.isdigit() or not int(text[:10]) > 0:
+        message = f"maxresults is '{text[:20]}'; it is a number from 1 to {PAGE}."
+        raise InvalidInput(message, code="OutOfRangeQueryParameterValue")
+    return min(int(text[:10]), PAGE)
+
+
+def _endpoint(call: Call, account: str) -> str:
+    """The account's address as the client wrote it; it is told nobody else."""
+    return f"{call.url.scheme}://{call.headers.get('host', '')}/{account}{STORAGE_SUFFIX}/"
+
+
+def _stamp(container: Container) -> dict[str, str]:
+    return {
+        "etag": f'"{documents.container_etag(container)}"',
+        "last-modified": headers.http_date(container.created_at),
+    }

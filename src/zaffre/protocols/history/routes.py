@@ -1,0 +1,169 @@
+"""The history's routes; those of its table that are not built answer 501."""
+
+from __future__ import annotations
+
+import csv
+import mimetypes
+from importlib import resources
+
+from starlette.responses import Response, StreamingResponse
+
+from zaffre.errors import Denied, NotFound
+from zaffre.gateway.address import public_address
+from zaffre.gateway.answers import json_answer
+from zaffre.gateway.call import Call
+from zaffre.gateway.routes import WORKSPACE, Access, Handler, Route, decode_part, not_served
+from zaffre.protocols.history import shape
+from zaffre.runtime import iso
+from zaffre.services.history import Change, History
+from zaffre.services.logs import Logs
+from zaffre.services.tokens import Tokens
+from zaffre.services.workspaces import Workspaces
+from zaffre.settings import Settings
+from zaffre.store import jobs
+
+
+def routes(settings: Settings, history: History, logs: Logs, tokens: Tokens, workspaces: Workspaces) -> list[Route]:
+    handlers = _Handlers(settings, history, logs, tokens, workspaces)
+    bound: dict[str, Handler] = {
+        "Runs_Get": handlers.get,
+        "Runs_GetByExperimentId": handlers.get,
+        "Runs_GetByExperimentName": handlers.get,
+        "Runs_GetDetails": handlers.details,
+        "Runs_GetDetailsByExperimentId": handlers.details,
+        "Runs_GetDetailsByExperimentName": handlers.details,
+        "Runs_GetChild": handlers.children,
+        "Runs_GetChildByExperimentId": handlers.children,
+        "Runs_GetChildByExperimentName": handlers.children,
+        "Runs_GetRunData": handlers.run_data,
+        "Runs_AddOrModifyByExperimentId": handlers.change,
+        "Runs_AddOrModifyByExperimentName": handlers.change,
+        "Runs_AddOrModifyExperiment": handlers.change,
+        "Runs_GetRunServiceInstances": handlers.services,
+    }
+    text = resources.files("zaffre.protocols.history").joinpath("operations.csv").read_text()
+    made = [
+        Route(
+            protocol="history",
+            method=row["verb"],
+            template=row["path"],
+            handler=bound.get(row["operation"]) or not_served(row["operation"]),
+            operation=row["operation"],
+            action="workspaces/runs/read"
+            if row["verb"] == "GET" or row["operation"] == "Runs_GetRunData"
+            else "workspaces/runs/write",
+        )
+        for row in csv.DictReader(text.splitlines())
+    ]
+    for kind in ("experiments", "experimentids"):
+        made.append(
+            Route(
+                protocol="history",
+                method="GET",
+                template=f"/history/v1.0{WORKSPACE}/{kind}/{{experiment}}/runs/{{runId}}/token",
+                handler=handlers.token,
+                operation=f"RunToken_Get_{kind}",
+                action="workspaces/runs/token",
+            )
+        )
+    made.append(
+        Route(
+            protocol="history", method="GET", template=f"/discovery{WORKSPACE}", handler=handlers.discovery,
+            operation="Discovery_Get", access=Access.OPEN, needs_workspace=False,
+        )
+    )  # fmt: skip
+    made.append(
+        Route(
+            protocol="history", method="GET", template="/logs/{workspaceId}/{runId}/{path*}", handler=handlers.log,
+            operation="Logs_Read", access=Access.SIGNED,
+        )
+    )  # fmt: skip
+    return made
+
+
+class _Handlers:
+    def __init__(
+        self, settings: Settings, history: History, logs: Logs, tokens: Tokens, workspaces: Workspaces
+    ) -> None:
+        self._settings = settings
+        self._history = history
+        self._logs = logs
+        self._tokens = tokens
+        self._workspaces = workspaces
+
+    async def get(self, call: Call) -> Response:
+        return json_answer(shape.run_answer(*await self._history.run(call.workspace, call.params["runId"])))
+
+    async def details(self, call: Call) -> Response:
+        run, job = await self._history.run(call.workspace, call.params["runId"])
+        files: dict[str, str] = {}
+        if job is not None:
+            address = public_address(call, self._settings)
+            for name in await self._logs.names(call.workspace, job):
+                files[name] = address + self._logs.address(call.workspace, job.id, name)
+        return json_answer(shape.details(run, job, files))
+
+    async def children(self, call: Call) -> Response:
+        found = await self._history.children(call.workspace, call.params["runId"])
+        return json_answer({"value": [shape.run_answer(run, None) for run in found]})
+
+    async def run_data(self, call: Call) -> Response:
+        """Outputs stay out: what a job wrote lies where the SDK looks when it is told nothing (wire.md §6.3, §8.3)."""
+        body = await call.document()
+        run, job = await self._history.run(call.workspace, str(body.get("runId", "")))
+        return json_answer({"runMetadata": shape.run_answer(run, job)})
+
+    async def change(self, call: Call) -> Response:
+        change = await call.parse(Change)
+        experiment = call.params.get("experimentName") or call.params.get("experimentId")
+        run = await self._history.change(call.actor, call.workspace, call.params["runId"], experiment, change)
+        return json_answer(shape.run_answer(run, None))
+
+    async def services(self, call: Call) -> Response:
+        await self._history.run(call.workspace, call.params["runId"])
+        return json_answer({"instances": {}})
+
+    async def token(self, call: Call) -> Response:
+        """A fresh token for the run that asks; azureml-mlflow asks when the one it has is near its end."""
+        run, _ = await self._history.run(call.workspace, call.params["runId"])
+        if call.principal.run is not None and call.principal.run != run.head.id:
+            raise Denied(f"The token of job '{call.principal.run}' does not allow a token for '{run.head.id}'.")
+        if run.head.status in jobs.TERMINAL:
+            raise Denied(f"Run '{run.head.id}' has ended; it gets no more tokens.")
+        token, expires = self._tokens.mint_run(call.workspace.id, run.head.id, run.head.user)
+        return json_answer(
+            {"token": token, "expiryTimeUtc": iso(expires * 1000)}, headers={"cache-control": "no-store"}
+        )
+
+    async def discovery(self, call: Call) -> Response:
+        """Where every other plane lies. Asked without a credential, and the same for every workspace."""
+        address = public_address(call, self._settings)
+        return json_answer(
+            {
+                "api": address,
+                "history": address,
+                "experimentation": address,
+                "mlflow": address,
+                "artifact": address,
+                "studio": address,
+            }
+        )
+
+    async def log(self, call: Call) -> Response:
+        name = "/".join(decode_part(part) for part in call.params["path"].split("/"))
+        scope, run_id = call.params["workspaceId"], call.params["runId"]
+        self._logs.check(scope, run_id, name, call.query.get("se", ""), call.query.get("sig", ""))
+        workspace = await self._workspaces.by_id(scope)
+        _, job = await self._history.run(workspace, run_id)
+        if job is None:
+            raise NotFound(f"Run '{run_id}' is no job; it has no logs of its own.")
+        chunks = await self._logs.read(workspace, job, name)
+        kind = mimetypes.guess_type(name)[0] or "text/plain"
+        # Written by user code and opened in a browser: never a page that runs under our own name.
+        safe = "text/plain; charset=utf-8" if kind.startswith("text/") else "application/octet-stream"
+        headers = {
+            "cache-control": "no-store",
+            "x-content-type-options": "nosniff",
+            "content-security-policy": "sandbox",
+        }
+        return StreamingResponse(chunks, headers=headers, media_type=safe)

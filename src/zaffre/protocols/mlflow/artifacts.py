@@ -1,0 +1,140 @@
+"""Artifacts: listed by run or model, and their bytes, which plain mlflow sends and fetches through us."""
+
+from __future__ import annotations
+
+from starlette.responses import Response, StreamingResponse
+
+from zaffre.errors import InvalidInput, NotFound, NotServed
+from zaffre.gateway.answers import json_answer
+from zaffre.gateway.call import Call
+from zaffre.gateway.routes import decode_part
+from zaffre.protocols.mlflow import requests, shape
+from zaffre.protocols.mlflow.table import Served
+from zaffre.protocols.mlflow.wire import parse, required
+from zaffre.services.blobs import OCTETS, Blobs, Content
+from zaffre.services.model_sources import ARTIFACT_SCHEME, artifact_place
+from zaffre.services.places import Place
+from zaffre.services.tracking import Tracking
+from zaffre.services.workspaces import ARTIFACT_CONTAINER
+
+_READ, _WRITE, _DELETE = (f"workspaces/experiments/runs/artifacts/{verb}" for verb in ("read", "write", "delete"))
+PAGE = 1000
+
+
+class Artifacts:
+    def __init__(self, tracking: Tracking, blobs: Blobs) -> None:
+        self._tracking = tracking
+        self._blobs = blobs
+
+    def operations(self) -> Served:
+        return {
+            "listArtifacts": (self.list_either, _READ),
+            "listLoggedModelArtifacts": (self.list_of_model, _READ),
+            "downloadArtifact": (self.download, _READ),
+            "uploadArtifact": (self.upload, _WRITE),
+            "deleteArtifact": (self.delete, _DELETE),
+        }
+
+    async def list_either(self, call: Call) -> Response:
+        """Two operations of MLflow share a name: the list of a run, and the list of a folder of the artifact proxy."""
+        if call.route.template.endswith("/mlflow-artifacts/artifacts"):
+            return await self.list_folder(call)
+        return await self.list_of_run(call)
+
+    async def list_of_run(self, call: Call) -> Response:
+        asked = await parse(call, requests.ListArtifacts)
+        run = await self._tracking.runs.head(call.workspace.id, required(asked.run, "run_id"))
+        return await self._list_below(call, shape.run_artifacts(run), asked.path, asked.page_token)
+
+    async def list_of_model(self, call: Call) -> Response:
+        asked = await parse(call, requests.ListLoggedModelArtifacts)
+        model = (await self._tracking.models.get(call.workspace.id, call.params["model_id"])).model
+        root = shape.model_artifacts(model.experiment_location, model.id)
+        return await self._list_below(call, root, asked.artifact_directory_path, asked.page_token)
+
+    async def list_folder(self, call: Call) -> Response:
+        """What lies in one folder of the proxy, all of it: this call knows no pages. Names are relative to the folder."""
+        asked = await parse(call, requests.ArtifactPath)
+        folder = artifact_place(call.workspace, asked.path.strip("/"))
+        found: list[tuple[str, int | None]] = []
+        start: str | None = ""
+        while start is not None:
+            entries, start = await self._entries(folder, start)
+            found.extend(entries)
+        return json_answer({"files": shape.files(found)})
+
+    async def download(self, call: Call) -> Response:
+        place = _place(call)
+        blob, chunks = await self._blobs.read(place.account, place.container, place.path)
+        headers = {
+            "content-length": str(blob.size),
+            "content-disposition": "attachment",
+            "x-content-type-options": "nosniff",
+        }
+        return StreamingResponse(chunks, headers=headers, media_type=blob.content_type)
+
+    async def upload(self, call: Call) -> Response:
+        place = _writable(_place(call))
+        declared = call.headers.get("content-length", "")
+        size = int(declared) if declared.isdigit() else None
+        content = Content(content_type=call.headers.get("content-type") or OCTETS)
+        await self._blobs.put(place.account, place.container, place.path, call.chunks(), size=size, content=content)
+        return json_answer({})
+
+    async def delete(self, call: Call) -> Response:
+        """Delete a file, or everything below a folder."""
+        place = _writable(_place(call))
+        below = await self._blobs.tree(place.account, place.container, place.path + "/")
+        names = [info.name for info in below]
+        try:
+            await self._blobs.properties(place.account, place.container, place.path)
+        except NotFound:
+            if not names:
+                raise
+        else:
+            names.append(place.path)
+        for name in names:
+            await self._blobs.delete(place.account, place.container, name)
+        return json_answer({})
+
+    async def _list_below(self, call: Call, root: str, path: str, token: str | None) -> Response:
+        """A page of what lies in the folder `path` of a run or a model; names are relative to its root."""
+        if not root.startswith(ARTIFACT_SCHEME):
+            raise NotServed(f"The artifacts are at '{root}', outside this server; list them there.")
+        path = path.strip("/")
+        base = root.removeprefix(ARTIFACT_SCHEME).strip("/")
+        folder = artifact_place(call.workspace, f"{base}/{path}" if path else base)
+        found, following = await self._entries(folder, token or "")
+        prefix = f"{path}/" if path else ""
+        answer: shape.Document = {
+            "root_uri": root,
+            "files": shape.files((prefix + name, size) for name, size in found),
+        }
+        return json_answer(answer | ({"next_page_token": following} if following else {}))
+
+    async def _entries(self, folder: Place, start: str) -> tuple[list[tuple[str, int | None]], str | None]:
+        """(name, size) of what lies in a folder, from the blob name `start` on; folders have no size."""
+        prefix = f"{folder.path}/" if folder.path else ""
+        page = await self._blobs.listing(
+            folder.account, folder.container, prefix=prefix, delimiter="/", start=start, limit=PAGE
+        )
+        found: list[tuple[str, int | None]] = []
+        for entry in page.entries:
+            name, size = (entry.rstrip("/"), None) if isinstance(entry, str) else (entry.name, entry.size)
+            if name != prefix.rstrip("/"):
+                found.append((name.removeprefix(prefix), size))
+        return found, page.next
+
+
+def _place(call: Call) -> Place:
+    path = "/".join(decode_part(part) for part in call.params["artifact_path"].split("/"))
+    place = artifact_place(call.workspace, path)
+    if not place.path:
+        raise InvalidInput("The address names no artifact.", target="artifact_path")
+    return place
+
+
+def _writable(place: Place) -> Place:
+    if place.container != ARTIFACT_CONTAINER:
+        raise NotServed(f"Files of container '{place.container}' can be read here; write them by the Blob protocol.")
+    return place

@@ -1,0 +1,59 @@
+"""MLflow's operations as routes below a workspace's tracking URI; those nobody serves answer 501 with their name."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from zaffre.gateway.answers import json_answer
+from zaffre.gateway.call import Call
+from zaffre.gateway.routes import WORKSPACE, Route, not_served
+from zaffre.protocols.mlflow.artifacts import Artifacts
+from zaffre.protocols.mlflow.experiments import Experiments
+from zaffre.protocols.mlflow.logged_models import LoggedModels
+from zaffre.protocols.mlflow.registry import Registry
+from zaffre.protocols.mlflow.runs import Runs
+from zaffre.protocols.mlflow.table import Served, operations
+from zaffre.services.blobs import Blobs
+from zaffre.services.registered_models import RegisteredModels
+from zaffre.services.tracking import Tracking
+
+PROTOCOL = "mlflow"
+PREFIX = f"/tracking{WORKSPACE}"
+
+
+def routes(tracking: Tracking, models: RegisteredModels, blobs: Blobs) -> list[Route]:
+    """A route for every operation of the table."""
+    served: Served = {
+        **Experiments(tracking).operations(),
+        **Runs(tracking).operations(),
+        **LoggedModels(tracking).operations(),
+        **Registry(models).operations(),
+        **Artifacts(tracking, blobs).operations(),
+        "getServerInfo": (_server_info, "workspaces/read"),
+    }
+    made: list[Route] = []
+    for one in operations():
+        handler, action = served.get(one.operation) or (not_served(f"MLflow's {one.operation}"), "workspaces/read")
+        made.append(
+            Route(
+                protocol=PROTOCOL,
+                method=one.verb,
+                template=PREFIX + one.path,
+                handler=handler,
+                operation=one.operation,
+                action=action,
+            )
+        )
+    return made
+
+
+async def _server_info(_call: Call) -> Response:
+    """What mlflow 3 asks before a large upload: whether it may send the pieces elsewhere. It may not."""
+    return json_answer(
+        {
+            "store_type": "SqlStore",
+            "workspaces_enabled": False,
+            "multipart_uploads_enabled": False,
+            "multipart_downloads_enabled": False,
+        }
+    )

@@ -1,0 +1,229 @@
+"""MLflow's runs, and what is logged to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from zaffre.errors import InvalidInput
+from zaffre.gateway.answers import json_answer
+from zaffre.gateway.call import Call
+from zaffre.protocols.mlflow import requests, shape
+from zaffre.protocols.mlflow.experiments import lifecycles
+from zaffre.protocols.mlflow.table import Served
+from zaffre.protocols.mlflow.wire import parse, required
+from zaffre.services.tracking import Tracking
+from zaffre.services.tracking.experiments import ACTIVE, DELETED
+from zaffre.services.tracking.runs import Batch
+from zaffre.store.tracking.records import Link, Point, Run
+
+_READ, _WRITE, _DELETE = (f"workspaces/experiments/runs/{verb}" for verb in ("read", "write", "delete"))
+_FIRST_STEP, _LAST_STEP = -(2**63), 2**63 - 1
+
+
+class Runs:
+    def __init__(self, tracking: Tracking) -> None:
+        self._runs = tracking.runs
+
+    def operations(self) -> Served:
+        return {
+            "createRun": (self.create, _WRITE),
+            "getRun": (self.get, _READ),
+            "updateRun": (self.update, _WRITE),
+            "deleteRun": (self.delete, _DELETE),
+            "restoreRun": (self.restore, _WRITE),
+            "logMetric": (self.log_metric, _WRITE),
+            "logParam": (self.log_param, _WRITE),
+            "setTag": (self.set_tag, _WRITE),
+            "deleteTag": (self.delete_tag, _WRITE),
+            "logBatch": (self.log_batch, _WRITE),
+            "logModel": (self.log_model, _WRITE),
+            "logInputs": (self.log_inputs, _WRITE),
+            "logOutputs": (self.log_outputs, _WRITE),
+            "searchRuns": (self.search, _READ),
+            "getMetricHistory": (self.history, _READ),
+            "getMetricHistoryBulkInterval": (self.histories, _READ),
+        }
+
+    async def create(self, call: Call) -> Response:
+        asked = await parse(call, requests.CreateRun)
+        tags = {tag.key: tag.value for tag in asked.tags}
+        made = await self._runs.start(
+            call.actor,
+            call.workspace.id,
+            required(asked.experiment_id, "experiment_id"),
+            name=asked.run_name or "",
+            user=asked.user_id or call.principal.name,
+            started_at=asked.start_time,
+            tags=tags,
+        )
+        return json_answer({"run": shape.run(made)})
+
+    async def get(self, call: Call) -> Response:
+        asked = await parse(call, requests.OfRun)
+        found = await self._runs.get(call.workspace.id, required(asked.run, "run_id"))
+        return json_answer({"run": shape.run(found)})
+
+    async def update(self, call: Call) -> Response:
+        asked = await parse(call, requests.UpdateRun)
+        head = await self._runs.update(
+            call.workspace.id,
+            required(asked.run, "run_id"),
+            status=asked.status,
+            ended_at=asked.end_time,
+            name=asked.run_name,
+        )
+        return json_answer({"run_info": shape.run_info(head)})
+
+    async def delete(self, call: Call) -> Response:
+        return await self._set_lifecycle(call, DELETED)
+
+    async def restore(self, call: Call) -> Response:
+        return await self._set_lifecycle(call, ACTIVE)
+
+    async def log_metric(self, call: Call) -> Response:
+        asked = await parse(call, requests.LogMetric)
+        await self._runs.log(call.workspace.id, required(asked.run, "run_id"), Batch(metrics=(_point(asked),)))
+        return json_answer({})
+
+    async def log_param(self, call: Call) -> Response:
+        asked = await parse(call, requests.LogParam)
+        await self._runs.log(
+            call.workspace.id, required(asked.run, "run_id"), Batch(params=((asked.key, asked.value),))
+        )
+        return json_answer({})
+
+    async def set_tag(self, call: Call) -> Response:
+        asked = await parse(call, requests.SetTag)
+        await self._runs.log(call.workspace.id, required(asked.run, "run_id"), Batch(tags={asked.key: asked.value}))
+        return json_answer({})
+
+    async def delete_tag(self, call: Call) -> Response:
+        asked = await parse(call, requests.DeleteTag)
+        await self._runs.delete_tag(call.workspace.id, required(asked.run, "run_id"), asked.key)
+        return json_answer({})
+
+    async def log_batch(self, call: Call) -> Response:
+        asked = await parse(call, requests.LogBatch)
+        total = len(asked.metrics) + len(asked.params) + len(asked.tags)
+        if total > requests.MOST_IN_BATCH:
+            raise InvalidInput(
+                f"A batch takes at most {requests.MOST_IN_BATCH} metrics, params and tags together; this one has {total}.",
+                target="metrics",
+            )
+        keys = [param.key for param in asked.params]
+        if len(set(keys)) < len(keys):
+            twice = sorted({key for key in keys if keys.count(key) > 1})
+            raise InvalidInput(f"Duplicate parameter keys have been submitted: {twice}.", target="params")
+        batch = Batch(
+            metrics=[_point(metric) for metric in asked.metrics],
+            params=[(param.key, param.value) for param in asked.params],
+            tags={tag.key: tag.value for tag in asked.tags},
+        )
+        await self._runs.log(call.workspace.id, required(asked.run, "run_id"), batch)
+        return json_answer({})
+
+    async def log_model(self, call: Call) -> Response:
+        asked = await parse(call, requests.LogModel)
+        try:
+            model: dict[str, Any] = msgspec.json.decode(required(asked.model_json, "model_json"), type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise InvalidInput(f"Field 'model_json': {error}.", target="model_json") from None
+        missing = [field for field in ("artifact_path", "flavors", "utc_time_created", "run_id") if field not in model]
+        if missing:
+            raise InvalidInput(f"Field 'model_json': it lacks {', '.join(missing)}.", target="model_json")
+        await self._runs.record_model(call.workspace.id, required(asked.run, "run_id"), model)
+        return json_answer({})
+
+    async def log_inputs(self, call: Call) -> Response:
+        asked = await parse(call, requests.LogInputs)
+        links = [
+            Link(
+                direction="input",
+                kind="dataset",
+                target=f"{one.dataset.name}@{one.dataset.digest}",
+                detail=msgspec.to_builtins(one),
+            )
+            for one in asked.datasets
+        ]
+        links += [Link(direction="input", kind="model", target=one.model_id) for one in asked.models]
+        await self._runs.link(call.workspace.id, required(asked.run, "run_id"), links)
+        return json_answer({})
+
+    async def log_outputs(self, call: Call) -> Response:
+        asked = await parse(call, requests.LogOutputs)
+        links = [Link(direction="output", kind="model", target=one.model_id, step=one.step) for one in asked.models]
+        await self._runs.link(call.workspace.id, required(asked.run, "run_id"), links)
+        return json_answer({})
+
+    async def search(self, call: Call) -> Response:
+        asked = await parse(call, requests.SearchRuns)
+        found, token = await self._runs.search(
+            call.workspace.id,
+            asked.experiment_ids,
+            asked.filter,
+            lifecycles(asked.run_view_type),
+            asked.order_by,
+            asked.page_token,
+            asked.max_results,
+        )
+        return await asyncio.to_thread(_page_of_runs, found, token)
+
+    async def history(self, call: Call) -> Response:
+        asked = await parse(call, requests.MetricHistory)
+        points, token = await self._runs.history(
+            call.workspace.id,
+            required(asked.run, "run_id"),
+            required(asked.metric_key, "metric_key"),
+            asked.page_token,
+            asked.max_results,
+        )
+        return await asyncio.to_thread(_points, [(None, point) for point in points], token)
+
+    async def histories(self, call: Call) -> Response:
+        asked = await parse(call, requests.BulkHistory)
+        if not 0 < len(asked.run_ids) <= 100:
+            raise InvalidInput("Field 'run_ids': expected 1 to 100 runs.", target="run_ids")
+        bounded = asked.start_step is not None or asked.end_step is not None
+        first = _FIRST_STEP if asked.start_step is None else asked.start_step
+        last = _LAST_STEP if asked.end_step is None else asked.end_step
+        points = await self._runs.histories(
+            call.workspace.id,
+            asked.run_ids,
+            required(asked.metric_key, "metric_key"),
+            (first, last) if bounded else None,
+            asked.max_results,
+        )
+        return await asyncio.to_thread(_points, points, None)
+
+    async def _set_lifecycle(self, call: Call, lifecycle: str) -> Response:
+        asked = await parse(call, requests.OfRun)
+        await self._runs.set_lifecycle(call.actor, call.workspace.id, required(asked.run, "run_id"), lifecycle)
+        return json_answer({})
+
+
+def _point(metric: requests.LogMetric) -> Point:
+    dataset = (metric.dataset_name, metric.dataset_digest or "") if metric.dataset_name else None
+    return Point(
+        key=metric.key,
+        value=metric.value,
+        timestamp=metric.timestamp,
+        step=metric.step,
+        model_id=metric.model_id or "",
+        dataset=dataset,
+    )
+
+
+# Both may hold thousands of entries, so they are put into words beside the loop.
+def _page_of_runs(found: list[Run], token: str | None) -> Response:
+    answer: shape.Document = {"runs": [shape.run(one) for one in found]}
+    return json_answer(answer | ({"next_page_token": token} if token else {}))
+
+
+def _points(points: Sequence[tuple[str | None, Point]], token: str | None) -> Response:
+    answer: shape.Document = {"metrics": [shape.metric(point, run_id) for run_id, point in points]}
+    return json_answer(answer | ({"next_page_token": token} if token else {}))

@@ -1,0 +1,26 @@
+"""The table of MLflow's operations: the contract as data. What no handler claims is refused, by name."""
+
+from __future__ import annotations
+
+import csv
+from importlib import resources
+
+import msgspec
+
+from zaffre.gateway.routes import Handler
+
+Served = dict[str, tuple[Handler, str]]  # by operation: who answers, and the action it takes to ask
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """`path` is what stands behind the tracking URI."""
+
+    operation: str
+    verb: str
+    path: str
+
+
+def operations() -> list[Operation]:
+    """Every operation of MLflow's REST surface."""
+    text = resources.files("zaffre.protocols.mlflow").joinpath("operations.csv").read_text()
+    return [Operation(**row) for row in csv.DictReader(text.splitlines())]

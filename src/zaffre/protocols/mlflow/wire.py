@@ -1,0 +1,71 @@
+"""How a request becomes a struct: protobuf's JSON, in which numbers may be texts and NaN is one."""
+
+from __future__ import annotations
+
+import functools
+import typing
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from zaffre.errors import InvalidInput
+from zaffre.gateway.call import Call, invalid_field
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+async def parse(call: Call, type_: type[T]) -> T:
+    """The request's fields, from the query of a GET and the body of anything else. Raises InvalidInput with the field."""
+    if call.method == "GET":
+        return _of_query(call, type_)
+    body = await call.body_bytes()
+    try:
+        found: T = _decoder(type_).decode(body or b"{}")
+    except msgspec.ValidationError as error:
+        raise invalid_field(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"The body is not valid JSON: {error}.") from None
+    if b"\\u0000" in body:
+        _refuse_nul(found)
+    return found
+
+
+def required(value: str | None, field: str) -> str:
+    """A field that must be there and not empty."""
+    if not value:
+        raise InvalidInput(f"Missing value for required parameter '{field}'.", code="InvalidField", target=field)
+    return value
+
+
+def _of_query(call: Call, type_: type[T]) -> T:
+    given: dict[str, Any] = {}
+    lists = _lists(type_)
+    for name, value in parse_qsl(call.scope["query_string"].decode("latin-1"), keep_blank_values=True):
+        if name in lists:
+            given.setdefault(name, []).append(value)
+        elif value:
+            given[name] = value
+    try:
+        found = msgspec.convert(given, type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise invalid_field(error) from None
+    _refuse_nul(found)
+    return found
+
+
+def _refuse_nul(found: msgspec.Struct) -> None:
+    """PostgreSQL keeps no NUL in a text, so neither database is given one."""
+    if b"\\u0000" in msgspec.json.encode(found).replace(b"\\\\", b""):
+        raise InvalidInput("A text in the request holds a NUL character.")
+
+
+@functools.cache
+def _decoder(type_: type[Any]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(type_, strict=False)
+
+
+@functools.cache
+def _lists(type_: type[Any]) -> frozenset[str]:
+    hints = typing.get_type_hints(type_)
+    return frozenset(name for name, hint in hints.items() if typing.get_origin(hint) is list)

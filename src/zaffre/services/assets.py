@@ -1,0 +1,131 @@
+"""Assets: containers (`workspaces/models`) and their versions (`…/versions`), the same for ARM and MLflow.
+
+A container's `counter` is the next version number it gives out; it only grows, so a number is never given twice.
+A version is immutable but for a few fields: the same content again updates those, another content is a conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from zaffre.errors import Conflict
+from zaffre.store import resources
+from zaffre.store.resources import Row
+from zaffre.store.unit import Actor, Unit
+
+MUTABLE = ("description", "tags", "stage", "isArchived")
+_MAX_DIGITS = 18  # a longer number does not fit the counter; it is a name like any other then
+
+
+def put_version(
+    unit: Unit,
+    actor: Actor,
+    scope: str,
+    kind: str,
+    name: str,
+    version: str | None,
+    body: Mapping[str, Any],
+    server: Mapping[str, Any],
+    fingerprint: str,
+    *,
+    container_body: Mapping[str, Any] | None = None,
+    mutable: tuple[str, ...] = MUTABLE,
+) -> tuple[Row, bool]:
+    """Make version `version` of `name`, or the next one when it is None; answers the row and whether it is new.
+
+    `kind` is the container's type. `fingerprint` stands for everything of the body that must never change; it is the
+    caller's to compute, and is searched by. A missing container is made from `container_body`. Raises Conflict when the
+    version exists with another fingerprint.
+    """
+    container = put_container(unit, actor, scope, kind, name, container_body)
+    type_ = versions_of(kind)
+    number = str(container.counter) if version is None else version
+    archived = bool(body.get("properties", {}).get("isArchived"))
+    created = resources.insert(
+        unit,
+        actor,
+        scope,
+        type_,
+        number,
+        dict(body),
+        dict(server),
+        parent=name,
+        archived=archived,
+        fingerprint=fingerprint,
+    )
+    row = resources.get(unit.conn, scope, type_, number, name)
+    assert row is not None, "the version was inserted or found in this transaction"
+    if created:
+        _count(unit, container, number)
+    elif row.fingerprint != fingerprint:
+        raise Conflict(
+            f"Version '{row.name}' of '{container.name}' exists with other content, and a version never changes. "
+            f"Leave the version out, or take the next free one: {container.counter}.",
+            target="version",
+        )
+    else:
+        row = _refresh(unit, actor, row, body, mutable)
+    unit.audit(actor, f"{type_}/write", f"{scope}/{container.name}/{row.name}", detail={"created": created})
+    unit.emit(scope, kind, container.name)
+    return row, created
+
+
+def put_container(
+    unit: Unit,
+    actor: Actor,
+    scope: str,
+    kind: str,
+    name: str,
+    body: Mapping[str, Any] | None = None,
+    server: Mapping[str, Any] | None = None,
+) -> Row:
+    """The container, made if missing; locked until the transaction ends, so that its numbers are given out in turn."""
+    resources.insert(unit, actor, scope, kind, name, dict(body or empty_container()), dict(server or {}))
+    row = resources.get(unit.conn, scope, kind, name, lock=True)
+    assert row is not None, "the container was inserted or found in this transaction"
+    return row
+
+
+def latest_version(
+    conn: sa.Connection, scope: str, kind: str, name: str, *, archived: bool | None = None
+) -> Row | None:
+    """The version that was made last, whatever its name; `archived=False` passes over archived ones."""
+    found = resources.listing(
+        conn, scope, versions_of(kind), parent=name, archived=archived, newest_first=True, limit=1
+    )
+    return found[0] if found else None
+
+
+def versions_of(kind: str) -> str:
+    return f"{kind}/versions"
+
+
+def empty_container() -> dict[str, Any]:
+    return {"properties": {"description": None, "tags": {}, "properties": {}, "isArchived": False}}
+
+
+def _count(unit: Unit, container: Row, number: str) -> None:
+    """Numbers given by hand count too: after version 7 the next one is 8."""
+    if number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS and int(number) >= container.counter:
+        resources.update(unit, None, container.pk, counter=int(number) + 1)
+
+
+def _refresh(unit: Unit, actor: Actor, row: Row, body: Mapping[str, Any], mutable: tuple[str, ...]) -> Row:
+    """Take over what may change, as far as the new body names it."""
+    given = body.get("properties", {})
+    properties = {**row.body.get("properties", {}), **{name: given[name] for name in mutable if name in given}}
+    if properties == row.body.get("properties", {}):
+        return row
+    resources.update(
+        unit,
+        actor,
+        row.pk,
+        body={**row.body, "properties": properties},
+        archived=bool(properties.get("isArchived")),
+    )
+    fresh = resources.by_pk(unit.conn, row.pk)
+    assert fresh is not None, "the version was found in this transaction"
+    return fresh

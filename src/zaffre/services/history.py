@@ -1,0 +1,96 @@
+"""Runs as the run history sees them: one answer for jobs and for runs that MLflow made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from zaffre.errors import InvalidInput, NotFound
+from zaffre.services.workspaces import Workspace
+from zaffre.store import jobs
+from zaffre.store.database import Database
+from zaffre.store.jobs import JobRow
+from zaffre.store.tracking import runs
+from zaffre.store.tracking.records import Run
+from zaffre.store.unit import Actor, Unit
+
+
+class Change(msgspec.Struct, rename="camel", kw_only=True):
+    """What a client may change of a run. Absent and null fields stay as they are; tags and properties are merged."""
+
+    hidden: bool | None = None
+    display_name: str | None = None
+    description: str | None = None
+    tags: dict[str, str] | None = None
+    properties: dict[str, str] | None = None
+
+
+class History:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run(self, workspace: Workspace, run_id: str) -> tuple[Run, JobRow | None]:
+        """The run, and its job if it has one. Raises NotFound."""
+
+        def work(conn: sa.Connection) -> tuple[Run | None, JobRow | None]:
+            return runs.get(conn, workspace.id, run_id), jobs.get(conn, workspace.id, run_id)
+
+        run, job = await self._database.read(work)
+        if run is None:
+            raise _missing(workspace, run_id)
+        return run, job
+
+    async def children(self, workspace: Workspace, run_id: str) -> list[Run]:
+        def work(conn: sa.Connection) -> list[Run] | None:
+            if runs.find(conn, workspace.id, run_id) is None:
+                return None
+            return runs.with_data(conn, runs.children(conn, workspace.id, run_id))
+
+        found = await self._database.read(work)
+        if found is None:
+            raise _missing(workspace, run_id)
+        return found
+
+    async def change(
+        self, actor: Actor, workspace: Workspace, run_id: str, experiment: str | None, change: Change
+    ) -> Run:
+        """Change what describes a run. Raises NotFound when it is not in `experiment`, if one is named."""
+
+        def work(unit: Unit) -> Run:
+            head = runs.head(unit.conn, workspace.id, run_id)
+            if head is None or (
+                experiment is not None and experiment not in (head.experiment_name, head.experiment_id)
+            ):
+                raise _missing(workspace, run_id)
+            if change.display_name is not None and not change.display_name.strip():
+                raise InvalidInput(
+                    "Field 'displayName': expected a name, got an empty text.",
+                    code="InvalidField",
+                    target="displayName",
+                )
+            values: dict[str, Any] = {
+                name: value
+                for name, value in (
+                    ("hidden", change.hidden),
+                    ("display_name", change.display_name),
+                    ("description", change.description),
+                )
+                if value is not None
+            }
+            if change.properties:
+                values["properties"] = {**head.properties, **change.properties}
+            runs.update(unit, head.pk, **values)
+            runs.set_tags(unit, head.pk, change.tags or {})
+            unit.audit(actor, "workspaces/runs/write", f"{workspace.path}/runs/{run_id}")
+            unit.emit(workspace.id, "runs", run_id)
+            fresh = runs.get(unit.conn, workspace.id, run_id)
+            assert fresh is not None, "the run was found in this transaction"
+            return fresh
+
+        return await self._database.write(work)
+
+
+def _missing(workspace: Workspace, run_id: str) -> NotFound:
+    return NotFound(f"There is no run '{run_id}' in workspace '{workspace.name}'.", code="RunNotFound")

@@ -1,0 +1,262 @@
+"""Jobs as the control plane knows them: submitted, read, listed, cancelled. What runs them is the job controller."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Collection
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from zaffre.errors import Conflict, InvalidInput, NotFound
+from zaffre.services.kinds.base import Document, Kind
+from zaffre.services.places import Places
+from zaffre.services.resources import ListQuery, Resources, Written, missing
+from zaffre.services.tracking import Tracking
+from zaffre.services.workspaces import Workspace
+from zaffre.store import jobs, operations, tables
+from zaffre.store.database import Database
+from zaffre.store.jobs import JobRow
+from zaffre.store.resources import Row
+from zaffre.store.tracking import runs
+from zaffre.store.unit import Actor, Unit
+
+MUTABLE = ("displayName", "description", "tags", "isArchived", "properties", "services")
+CURATED_REGISTRY = "azureml://registries/azureml/environments/"
+
+
+class Checks(msgspec.Struct, frozen=True, kw_only=True):
+    """What execution can tell at the door. Handed in by the composition root, since services know no executor."""
+
+    command: Callable[[str, Collection[str], Collection[str]], None]
+    environment: Callable[[str | None, str | None, str | None], None]
+
+
+class Jobs:
+    """`put`, `get`, `list` and `delete` as the generic provider asks them, and `cancel`."""
+
+    def __init__(
+        self, database: Database, resources: Resources, places: Places, tracking: Tracking, checks: Checks
+    ) -> None:
+        self._database = database
+        self._resources = resources
+        self._places = places
+        self._tracking = tracking
+        self._checks = checks
+        self.kinds = resources.kinds
+        self.node = platform.node()
+
+    async def find(self, workspace: Workspace, name: str) -> JobRow:
+        found = await self._database.read(lambda conn: jobs.get(conn, workspace.id, name))
+        if found is None:
+            raise missing(workspace, self.kinds["workspaces/jobs"], "", name)
+        return found
+
+    async def get(self, workspace: Workspace, kind: Kind, parent: str, name: str) -> Row:
+        found = await self.find(workspace, name)
+        return await self._database.read(lambda conn: self._row(conn, found))
+
+    async def put(
+        self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str, body: Document
+    ) -> Written:
+        kind.check_name(name)
+        body = kind.accept(body)
+        properties = body["properties"]
+        existing = await self._database.read(lambda conn: jobs.get(conn, workspace.id, name))
+        if existing is not None:
+            return await self._change(actor, workspace, existing, body)
+        resolved = await self._resolve(workspace, properties)
+
+        def work(unit: Unit) -> Written:
+            if jobs.get(unit.conn, workspace.id, name) is not None:
+                raise Conflict(f"Job '{name}' was submitted by another request at the same moment.")
+            experiment = self._tracking.ensure_experiment(unit, workspace.id, properties["experimentName"])
+            run = self._tracking.create_run(
+                unit,
+                workspace.id,
+                name,
+                experiment.pk,
+                origin="job",
+                status=jobs.NOT_STARTED,
+                display_name=properties.get("displayName") or name,
+                description=properties.get("description"),
+                user=actor.name,
+                properties=properties["properties"],
+                tags=properties["tags"],
+            ).pk
+            jobs.insert(unit, actor, run, workspace.id, name, self.node, body, {"resolved": resolved})
+            unit.audit(actor, "workspaces/jobs/write", f"{workspace.path}/jobs/{name}", detail={"created": True})
+            unit.emit(workspace.id, "jobs", f"{workspace.id}/{name}", {"status": jobs.NOT_STARTED})
+            job = jobs.get(unit.conn, workspace.id, name)
+            assert job is not None, "the job was inserted in this transaction"
+            return Written(row=self._row(unit.conn, job), created=True)
+
+        return await self._database.write(work)
+
+    async def delete(self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str) -> str | None:
+        def work(unit: Unit) -> None:
+            found = jobs.get(unit.conn, workspace.id, name)
+            if found is None:
+                return
+            if found.status not in jobs.TERMINAL:
+                raise Conflict(f"Job '{name}' is {found.status}; cancel it before it is deleted.")
+            unit.conn.execute(sa.delete(tables.jobs).where(tables.jobs.c.run == found.run))
+            unit.conn.execute(sa.delete(tables.runs).where(tables.runs.c.pk == found.run))
+            unit.audit(actor, "workspaces/jobs/delete", f"{workspace.path}/jobs/{name}")
+            unit.emit(workspace.id, "jobs", f"{workspace.id}/{name}", {"status": "Deleted"})
+
+        await self._database.write(work)
+        return None
+
+    async def page(
+        self, workspace: Workspace, kind: Kind, parent: str, query: ListQuery
+    ) -> tuple[list[Row], int | None]:
+        def work(conn: sa.Connection) -> tuple[list[Row], int | None]:
+            found = jobs.listing(
+                conn,
+                workspace.id,
+                hidden=query.archived,
+                job_type=query.job_type,
+                after=query.after,
+                limit=query.limit + 1,
+            )
+            more = len(found) > query.limit
+            found = found[: query.limit]
+            return [self._row(conn, job) for job in found], found[-1].run if more else None
+
+        return await self._database.read(work)
+
+    async def latest(self, workspace: Workspace, kind: Kind, rows: list[Row]) -> dict[int, str | None]:
+        return {}
+
+    async def cancel(self, actor: Actor, workspace: Workspace, name: str) -> str | None:
+        """Ask for the end of a job. The operation that ends with it, or None when it has ended already."""
+        operation = self._database.runtime.guid()
+
+        def work(unit: Unit) -> str | None:
+            found = jobs.get(unit.conn, workspace.id, name)
+            if found is None:
+                raise missing(workspace, self.kinds["workspaces/jobs"], "", name)
+            if found.status in jobs.TERMINAL:
+                return None
+            if jobs.move(unit, found, jobs.CANCELABLE, jobs.CANCEL_REQUESTED):
+                jobs.update(unit, found.run, cancel_requested=True)
+                unit.audit(actor, "workspaces/jobs/cancel", f"{workspace.path}/jobs/{name}")
+            operations.begin(unit, operation, workspace.id, f"jobs/{name}")
+            return operation
+
+        return await self._database.write(work)
+
+    async def _change(self, actor: Actor, workspace: Workspace, existing: JobRow, body: Document) -> Written:
+        """A PUT of a job that exists may change what describes it, nothing that ran."""
+        given, kept = body["properties"], existing.body["properties"]
+        for name in sorted({*given, *kept} - {*MUTABLE}):
+            if given.get(name) != kept.get(name):
+                raise Conflict(
+                    f"Job '{existing.id}' exists with another '{name}'; what a job runs cannot be changed. Submit it under a new name.",
+                    target=f"properties.{name}",
+                )
+
+        def work(unit: Unit) -> Written:
+            about = {"description": given.get("description"), "hidden": given["isArchived"]}
+            if given.get("displayName"):
+                about["display_name"] = given["displayName"]
+            runs.update(unit, existing.run, **about)
+            runs.set_tags(unit, existing.run, given["tags"])
+            changed = {**kept, "properties": {**kept["properties"], **given["properties"]}}
+            jobs.update(unit, existing.run, body={**existing.body, "properties": changed})
+            unit.audit(
+                actor, "workspaces/jobs/write", f"{workspace.path}/jobs/{existing.id}", detail={"created": False}
+            )
+            fresh = jobs.get(unit.conn, workspace.id, existing.id)
+            assert fresh is not None, "jobs that are not over are never deleted"
+            return Written(row=self._row(unit.conn, fresh), created=False)
+
+        return await self._database.write(work)
+
+    async def _resolve(self, workspace: Workspace, properties: Document) -> Document:
+        """Everything a job refers to, found and pinned at the door: labels may move while it waits."""
+        self._checks.command(properties["command"], properties["inputs"], properties["outputs"])
+        resolved: Document = {"inputs": {}, "outputs": {}}
+        resolved["environment"] = await self._environment(workspace, properties["environmentId"])
+        self._checks.environment(*(resolved["environment"].get(name) for name in ("image", "conda", "curated")))
+        if properties.get("codeId"):
+            found = await self._places.asset(workspace, properties["codeId"], "properties.codeId")
+            place = await self._places.resolve(workspace, found.row.body["properties"]["codeUri"], "properties.codeId")
+            resolved["code"] = msgspec.to_builtins(place)
+        for name, value in properties["inputs"].items():
+            if value["jobInputType"] != "literal":
+                place = await self._places.resolve(workspace, value["uri"], f"properties.inputs.{name}.uri")
+                resolved["inputs"][name] = msgspec.to_builtins(place)
+        for name, value in properties["outputs"].items():
+            if value.get("uri"):
+                place = await self._places.resolve(workspace, value["uri"], f"properties.outputs.{name}.uri")
+                resolved["outputs"][name] = msgspec.to_builtins(place)
+        compute = (properties.get("computeId") or "").rpartition("/")[2]
+        if compute and compute.lower() not in ("serverless", "local"):
+            await self._compute(workspace, compute)
+        return resolved
+
+    async def _environment(self, workspace: Workspace, text: str) -> Document:
+        return await environment(self._places, workspace, text, "properties.environmentId")
+
+    async def _compute(self, workspace: Workspace, name: str) -> None:
+        try:
+            await self._resources.get(workspace, self.kinds["workspaces/computes"], "", name)
+        except NotFound:
+            raise InvalidInput(
+                f"Field 'properties.computeId': there is no compute '{name}' in workspace '{workspace.name}'. Create it, or leave "
+                "compute out to run on this machine.",
+                code="InvalidField",
+                target="properties.computeId",
+            ) from None
+
+    def _row(self, conn: sa.Connection, job: JobRow) -> Row:
+        """A job in the form the generic provider shapes: what the run owns laid over what was submitted."""
+        properties = {
+            **job.body["properties"],
+            "displayName": job.display_name,
+            "description": job.description,
+            "isArchived": job.hidden,
+            "tags": runs.tags(conn, job.run),
+        }
+        return Row(
+            pk=job.run,
+            scope=job.scope,
+            type="workspaces/jobs",
+            parent="",
+            name=job.id,
+            state=job.status,
+            archived=job.hidden,
+            generation=1,
+            counter=1,
+            fingerprint="",
+            body={**job.body, "properties": properties},
+            server=job.server,
+            created_at=job.created_at,
+            created_by=job.created_by,
+            created_by_type=job.created_by_type,
+            modified_at=job.modified_at,
+            modified_by=job.created_by,
+            modified_by_type=job.created_by_type,
+        )
+
+
+async def environment(places: Places, workspace: Workspace, text: str, field: str) -> Document:
+    """The definition of an environment as `{image, conda}` or `{curated}`. Raises an error that names `field`."""
+    bare = text.removeprefix("azureml:")
+    if text.startswith(CURATED_REGISTRY):
+        return {"curated": text.removeprefix(CURATED_REGISTRY).split("/")[0]}
+    if bare.split("@")[0].split(":")[0].startswith("AzureML-"):
+        return {"curated": bare.split("@")[0].split(":")[0]}
+    found = await places.asset(workspace, text, field, kinds=("environments",))
+    properties: dict[str, Any] = found.row.body["properties"]
+    if properties.get("build"):
+        raise InvalidInput(
+            f"Field '{field}': environment '{found.row.parent}' is built from a Docker context, which needs a container engine; "
+            "none is set up. Use an image with a conda file.",
+            code="InvalidField",
+            target=field,
+        )
+    return {"image": properties.get("image"), "conda": properties.get("condaFile")}

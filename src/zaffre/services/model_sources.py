@@ -1,0 +1,119 @@
+"""Where a model comes from: every way MLflow's clients name the files of a model, as one URI and, if ours, one place.
+
+Artifacts lie in the container `azureml`: those of run R under `ExperimentRun/dcid.R/`, those of the logged model M under
+`ExperimentRun/dcid.M/`, so that the run history, which takes either for a run, finds both by one rule.
+"""
+
+from __future__ import annotations
+
+import re
+
+import sqlalchemy as sa
+
+from zaffre.errors import InvalidInput, NotFound
+from zaffre.services.places import Place, Places
+from zaffre.services.tracking import Tracking
+from zaffre.services.workspaces import ARTIFACT_CONTAINER, ARTIFACT_STORE, BLOB_STORE, STORAGE_SUFFIX, Workspace
+from zaffre.store import resources as rows
+from zaffre.store.database import Database
+
+ARTIFACT_SCHEME = "mlflow-artifacts:/"
+OTHER_CONTAINERS = "_containers"
+
+_LOGGED = re.compile(r"models:/(?P<id>m-[0-9a-f]{32})(?:/(?P<path>.*))?", re.DOTALL)
+_REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/]+))")
+_OUTSIDE = re.compile(r"(?:s3|gs|wasbs?|abfss?|hdfs|viewfs|dbfs|https?):/.+", re.DOTALL)
+_OURS = ("azureml:", "runs:/", "/")
+
+
+class ModelSources:
+    def __init__(self, database: Database, places: Places, tracking: Tracking) -> None:
+        self._database = database
+        self._places = places
+        self._tracking = tracking
+
+    async def resolve(self, workspace: Workspace, source: str) -> tuple[str, Place | None, str | None]:
+        """(URI to keep, the place when it is on this server, the id of the logged model it names).
+
+        Raises InvalidInput for what the server cannot reach, such as a folder of the client's machine.
+        """
+        if match := _LOGGED.fullmatch(source):
+            logged = await self._tracking.models.get(workspace.id, match["id"])
+            location = logged.model.experiment_location
+            folder = model_folder(location, match["id"]) if location else ARTIFACT_SCHEME + run_folder(match["id"])
+            uri, held, _ = await self.resolve(workspace, f"{folder}/{match['path'] or ''}".rstrip("/"))
+            return uri, held, match["id"]
+        if match := _REGISTERED.fullmatch(source):
+            return await self.resolve(workspace, await self._registered(workspace, match))
+        if source.startswith(ARTIFACT_SCHEME):
+            place = artifact_place(workspace, source.removeprefix(ARTIFACT_SCHEME).strip("/"))
+            return uri_of(workspace, place), place, None
+        if _OUTSIDE.fullmatch(source) and f"{workspace.account}." not in source:
+            return source, None, None
+        if not source.startswith(_OURS) and "://" not in source:
+            raise InvalidInput(
+                f"Field 'source': '{source[:200]}' is no place this server can reach. Log the model to a run first and "
+                "register it from there.",
+                target="source",
+            )
+        place = await self._places.resolve(workspace, source, "source")
+        return uri_of(workspace, place), place, None
+
+    async def _registered(self, workspace: Workspace, match: re.Match[str]) -> str:
+        """The URI of a version that is registered already, as a copy between models names it."""
+
+        def work(conn: sa.Connection) -> str:
+            version = match["version"]
+            if match["alias"]:
+                container = rows.get(conn, workspace.id, "workspaces/models", match["name"])
+                version = (
+                    container.server.get("mlflow", {}).get("aliases", {}).get(match["alias"]) if container else None
+                )
+            row = (
+                rows.get(conn, workspace.id, "workspaces/models/versions", version, match["name"]) if version else None
+            )
+            if row is None:
+                raise NotFound(f"Field 'source': there is no model version '{match[0][:200]}'.", target="source")
+            uri: str = row.body["properties"]["modelUri"]
+            return uri
+
+        return await self._database.read(work)
+
+
+def run_folder(run_id: str) -> str:
+    """Where a run's or a logged model's artifacts lie in the artifact container."""
+    return f"ExperimentRun/dcid.{run_id}"
+
+
+def model_folder(location: str, model_id: str) -> str:
+    """Where a logged model lies below a location that the user gave its experiment."""
+    return f"{location.rstrip('/')}/models/{model_id}/artifacts"
+
+
+def artifact_place(workspace: Workspace, path: str) -> Place:
+    """The place behind the path of an `mlflow-artifacts:/` address. Raises InvalidInput for a path that climbs."""
+    parts = path.split("/") if path else []
+    if any(part in ("", ".", "..") for part in parts):
+        raise InvalidInput(f"The path '{path[:200]}' must not have empty, '.' or '..' parts.", target="path")
+    container = ARTIFACT_CONTAINER
+    if len(parts) > 1 and parts[0] == OTHER_CONTAINERS:
+        container, parts = parts[1], parts[2:]
+    return Place(account=workspace.account, container=container, path="/".join(parts))
+
+
+def artifact_path(place: Place) -> str:
+    """The reverse of `artifact_place`."""
+    if place.container == ARTIFACT_CONTAINER:
+        return place.path
+    return f"{OTHER_CONTAINERS}/{place.container}/{place.path}"
+
+
+def uri_of(workspace: Workspace, place: Place) -> str:
+    """The long `azureml://` form of a place, which every client of Azure ML understands."""
+    stores = {ARTIFACT_CONTAINER: ARTIFACT_STORE, workspace.container: BLOB_STORE}
+    if place.container not in stores:
+        return f"/{place.account}{STORAGE_SUFFIX}/{place.container}/{place.path}"
+    return (
+        f"azureml://subscriptions/{workspace.subscription}/resourcegroups/{workspace.resource_group}"
+        f"/workspaces/{workspace.name}/datastores/{stores[place.container]}/paths/{place.path}"
+    )

@@ -1,0 +1,155 @@
+"""Where data lies: every way a client names data, resolved to a container and a path of this server."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from zaffre.errors import InvalidInput, NotFound, NotServed
+from zaffre.services.kinds.base import Kind
+from zaffre.services.resources import ListQuery, Resources
+from zaffre.services.urls import inward
+from zaffre.services.workspaces import ARTIFACT_CONTAINER, STORAGE_SUFFIX, Workspace
+from zaffre.store.resources import Row
+
+_DATASTORE = re.compile(
+    r"azureml://(?:subscriptions/(?P<s>[^/]+)/resource[gG]roups/(?P<g>[^/]+)"
+    r"/(?:providers/Microsoft\.MachineLearningServices/)?workspaces/(?P<w>[^/]+)/)?datastores/(?P<d>[^/]+)/paths/(?P<p>.*)",
+    re.DOTALL,
+)
+_JOB_OUTPUT = re.compile(r"azureml://jobs/(?P<j>[^/]+)/outputs/(?P<o>[^/]+)(?:/paths/(?P<p>.*))?", re.DOTALL)
+_RUN = re.compile(r"runs:/(?P<r>[^/]+)/(?P<p>.*)", re.DOTALL)
+_ARM = re.compile(
+    r"(?:azureml:)?/subscriptions/(?P<s>[^/]+)/resourceGroups/(?P<g>[^/]+)/providers/Microsoft\.MachineLearningServices"
+    r"/workspaces/(?P<w>[^/]+)/(?P<kind>data|models|environments|codes)/(?P<n>[^/]+)/(?P<by>versions|labels)/(?P<v>[^/]+)",
+    re.IGNORECASE,
+)
+_SHORT = re.compile(r"azureml:(?P<n>[A-Za-z0-9][A-Za-z0-9._-]*)(?:(?P<by>[:@])(?P<v>[A-Za-z0-9._-]+))?")
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A file or a folder in a container; `path` has no leading slash, a folder's may end in one."""
+
+    account: str
+    container: str
+    path: str
+
+
+class Reference(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of an asset, found; `id` is its ARM id with the number in it, whatever label was asked."""
+
+    row: Row
+    kind: Kind
+
+
+class Places:
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    async def resolve(self, workspace: Workspace, uri: str, field: str) -> Place:
+        """The place `uri` names. Raises InvalidInput, NotFound or NotServed that name `field`."""
+        uri = inward(uri.strip())
+        if match := _DATASTORE.fullmatch(uri):
+            self._own(workspace, match, field)
+            return await self._in_datastore(workspace, match["d"], match["p"], field)
+        if match := _JOB_OUTPUT.fullmatch(uri):
+            return self._job_output(workspace, match["j"], match["o"], match["p"] or "")
+        if match := _RUN.fullmatch(uri):
+            return self._job_output(workspace, match["r"], "artifacts", match["p"])
+        if uri.startswith(f"/{workspace.account}{STORAGE_SUFFIX}/"):
+            container, _, path = uri.split("/", 2)[2].partition("/")
+            return Place(account=workspace.account, container=container, path=path)
+        if uri.startswith(f"/{workspace.container}/"):
+            return Place(account=workspace.account, container=workspace.container, path=uri.split("/", 2)[2])
+        if _ARM.fullmatch(uri) or _SHORT.fullmatch(uri):
+            found = await self.asset(workspace, uri, field)
+            properties = found.row.body["properties"]
+            return await self.resolve(workspace, properties.get("dataUri") or properties.get("modelUri") or "", field)
+        if uri.startswith(("http://", "https://", "wasbs://", "abfss://", "adl://")):
+            raise NotServed(
+                f"Field '{field}': data outside this server ('{uri[:100]}') is not served yet.", target=field
+            )
+        raise InvalidInput(
+            f"Field '{field}': '{uri[:200]}' is not a place of data; expected azureml://datastores/<name>/paths/<path>, an asset "
+            "(azureml:<name>:<version>) or the output of a job.",
+            code="InvalidField",
+            target=field,
+        )
+
+    async def asset(
+        self, workspace: Workspace, text: str, field: str, kinds: tuple[str, ...] = ("data", "models")
+    ) -> Reference:
+        """The asset version `text` names: an ARM id, or `azureml:name:version`, or `azureml:name@latest`."""
+        if match := _ARM.fullmatch(text):
+            self._own(workspace, match, field)
+            by, version = match["by"].lower(), match["v"]
+            return await self._version(
+                workspace, match["kind"].lower(), match["n"], version if by == "versions" else None, field
+            )
+        if match := _SHORT.fullmatch(text):
+            version = match["v"] if match["by"] == ":" else None
+            for kind in kinds:
+                try:
+                    return await self._version(workspace, kind, match["n"], version, field)
+                except NotFound:
+                    if kind == kinds[-1]:
+                        raise
+        raise InvalidInput(
+            f"Field '{field}': '{text[:200]}' names no asset; expected an ARM id or azureml:<name>:<version>.",
+            code="InvalidField",
+            target=field,
+        )
+
+    async def _version(
+        self, workspace: Workspace, kind_name: str, name: str, version: str | None, field: str
+    ) -> Reference:
+        kind = self._resources.kinds[f"workspaces/{kind_name}/versions"]
+        try:
+            if version is not None:
+                return Reference(row=await self._resources.get(workspace, kind, name, version), kind=kind)
+        except NotFound as error:
+            raise NotFound(f"Field '{field}': {error.message}", target=field) from None
+        rows, _ = await self._resources.page(workspace, kind, name, ListQuery(limit=1))
+        if not rows:
+            raise NotFound(
+                f"Field '{field}': there is no {kind_name} '{name}' in workspace '{workspace.name}'.", target=field
+            )
+        return Reference(row=rows[0], kind=kind)
+
+    async def _in_datastore(self, workspace: Workspace, name: str, path: str, field: str) -> Place:
+        try:
+            row = await self._resources.get(workspace, self._resources.kinds["workspaces/datastores"], "", name)
+        except NotFound as error:
+            raise NotFound(f"Field '{field}': {error.message}", target=field) from None
+        properties = row.body["properties"]
+        if properties.get("accountName", "").rpartition("/")[2] != workspace.account:
+            raise NotServed(
+                f"Field '{field}': datastore '{name}' lies outside this server; reading from it is not served yet.",
+                target=field,
+            )
+        return Place(account=workspace.account, container=properties["containerName"], path=path.lstrip("/"))
+
+    @staticmethod
+    def _job_output(workspace: Workspace, job: str, output: str, path: str) -> Place:
+        if output in ("artifacts", "default"):
+            return Place(
+                account=workspace.account,
+                container=ARTIFACT_CONTAINER,
+                path=f"ExperimentRun/dcid.{job}/{path.lstrip('/')}",
+            )
+        return Place(
+            account=workspace.account, container=workspace.container, path=f"azureml/{job}/{output}/{path.lstrip('/')}"
+        )
+
+    @staticmethod
+    def _own(workspace: Workspace, match: re.Match[str], field: str) -> None:
+        """Two workspaces see nothing of each other, so an address of another one is refused, not followed."""
+        groups = (match["s"], match["g"], match["w"])
+        own = (workspace.subscription, workspace.resource_group, workspace.name)
+        if groups != (None, None, None) and tuple(str(g).lower() for g in groups) != tuple(o.lower() for o in own):
+            raise InvalidInput(
+                f"Field '{field}': it names workspace '{match['w']}', but the request is made in '{workspace.name}'.",
+                code="InvalidField",
+                target=field,
+            )

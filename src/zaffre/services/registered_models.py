@@ -1,0 +1,369 @@
+"""Registered models as MLflow's registry sees them: the same rows that ARM serves as models and their versions.
+
+What only MLflow knows of them (aliases, source, run, link, user) lies in the rows' server document under `mlflow`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+import yaml
+
+from zaffre.errors import Conflict, InvalidInput, NotFound
+from zaffre.services import assets
+from zaffre.services.blobs import Blobs
+from zaffre.services.model_sources import ModelSources
+from zaffre.services.places import Place
+from zaffre.services.resources import Resources
+from zaffre.services.tracking import filters, paging
+from zaffre.services.workspaces import Workspace
+from zaffre.store import resources as rows
+from zaffre.store.resources import Row
+from zaffre.store.unit import Actor, Unit
+
+MODELS = "workspaces/models"
+VERSIONS = assets.versions_of(MODELS)
+STAGES = ("None", "Staging", "Production", "Archived")
+_MLMODEL_LIMIT = 1024 * 1024
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered model with its versions, oldest first."""
+
+    row: Row
+    versions: list[Row]
+
+
+class RegisteredModels:
+    def __init__(self, resources: Resources, sources: ModelSources, blobs: Blobs) -> None:
+        self._database = resources.database
+        self._kinds = resources.kinds
+        self._sources = sources
+        self._blobs = blobs
+
+    # ---- registered models
+    async def create(
+        self, actor: Actor, workspace: Workspace, name: str, description: str | None, tags: dict[str, str]
+    ) -> Model:
+        """A new registered model. Raises Conflict when there is one of that name, in any case."""
+        kind = self._kinds[MODELS]
+        kind.check_name(name)
+        body = kind.accept({"properties": {"description": description, "tags": tags}})
+
+        def work(unit: Unit) -> Model:
+            if not rows.insert(unit, actor, workspace.id, MODELS, name, body, {"mlflow": {"user": actor.name}}):
+                raise Conflict(f"Registered Model (name={name}) already exists.", code="RESOURCE_ALREADY_EXISTS")
+            _record(unit, actor, workspace, "write", name)
+            return self._model(unit.conn, workspace, name)
+
+        return await self._database.write(work)
+
+    async def get(self, workspace: Workspace, name: str) -> Model:
+        return await self._database.read(lambda conn: self._model(conn, workspace, name))
+
+    async def describe(self, actor: Actor, workspace: Workspace, name: str, description: str | None) -> Model:
+        return await self._change(actor, workspace, name, None, lambda row: _with(row, description=description))
+
+    async def set_tag(
+        self, actor: Actor, workspace: Workspace, name: str, version: str | None, key: str, value: str
+    ) -> None:
+        def change(row: Row) -> dict[str, Any]:
+            return _with(row, tags={**row.body["properties"].get("tags", {}), key: value})
+
+        await self._change(actor, workspace, name, version, change)
+
+    async def delete_tag(self, actor: Actor, workspace: Workspace, name: str, version: str | None, key: str) -> None:
+        def change(row: Row) -> dict[str, Any]:
+            tags = row.body["properties"].get("tags", {})
+            return _with(row, tags={held: value for held, value in tags.items() if held != key})
+
+        await self._change(actor, workspace, name, version, change)
+
+    async def delete(self, actor: Actor, workspace: Workspace, name: str) -> None:
+        """Delete the model and all its versions. Their files stay: they belong to the runs that made them."""
+
+        def work(unit: Unit) -> None:
+            model = self._model(unit.conn, workspace, name, lock=True)
+            for row in (*model.versions, model.row):
+                rows.delete(unit, row.pk)
+            _record(unit, actor, workspace, "delete", name)
+
+        await self._database.write(work)
+
+    async def search(
+        self, workspace: Workspace, filter_: str | None, order_by: Sequence[str], token: str | None, limit: int
+    ) -> tuple[list[Model], str | None]:
+        conditions = filters.parse(filter_, filters.REGISTERED_MODELS)
+        orders = filters.parse_order(order_by or ("name",), filters.REGISTERED_MODELS)
+
+        def work(conn: sa.Connection) -> tuple[list[Model], str | None]:
+            found = rows.listing(conn, workspace.id, MODELS, archived=False)
+            chosen = filters.select(found, conditions, orders, _value)
+            chosen, following = paging.page(chosen, lambda row: row.pk, token, limit)
+            return [Model(row=row, versions=_versions(conn, workspace, row.name)) for row in chosen], following
+
+        return await self._database.read(work)
+
+    # ---- aliases
+    async def set_alias(self, actor: Actor, workspace: Workspace, name: str, alias: str, version: str) -> None:
+        def change(unit: Unit, model: Model) -> dict[str, str]:
+            return {**aliases(model.row), alias: self._version(unit.conn, workspace, name, version).name}
+
+        await self._change_aliases(actor, workspace, name, change)
+
+    async def delete_alias(self, actor: Actor, workspace: Workspace, name: str, alias: str) -> None:
+        def change(_unit: Unit, model: Model) -> dict[str, str]:
+            return {held: version for held, version in aliases(model.row).items() if held != alias}
+
+        await self._change_aliases(actor, workspace, name, change)
+
+    async def by_alias(self, workspace: Workspace, name: str, alias: str) -> tuple[Row, Row]:
+        """The container and the version the alias names."""
+
+        def work(conn: sa.Connection) -> tuple[Row, Row]:
+            model = self._model(conn, workspace, name)
+            held = aliases(model.row).get(alias)
+            if held is None:
+                raise NotFound(f"Registered model alias {alias} not found for model '{name}'.", target="alias")
+            return model.row, self._version(conn, workspace, name, held)
+
+        return await self._database.read(work)
+
+    # ---- versions
+    async def create_version(
+        self,
+        actor: Actor,
+        workspace: Workspace,
+        name: str,
+        source: str,
+        *,
+        run_id: str | None,
+        run_link: str | None,
+        model_id: str | None,
+        description: str | None,
+        tags: dict[str, str],
+    ) -> tuple[Row, Row]:
+        """The next version of a model that exists; answers the container and the version."""
+        uri, place, origin = await self._sources.resolve(workspace, source)
+        flavors = await self._flavors(place) if place else {}
+        kind = self._kinds[VERSIONS]
+        body = kind.accept(
+            {
+                "properties": {
+                    "modelUri": uri,
+                    "modelType": "mlflow_model" if flavors or place is None else "custom_model",
+                    "flavors": flavors,
+                    "description": description,
+                    "tags": tags,
+                    "isAnonymous": False,
+                    **({"jobName": run_id} if run_id else {}),
+                }
+            }
+        )
+        known = {"source": source, "run_id": run_id, "run_link": run_link, "model_id": model_id or origin}
+        server = {"mlflow": {**{key: value for key, value in known.items() if value}, "user": actor.name}}
+
+        def work(unit: Unit) -> tuple[Row, Row]:
+            container = self._model(unit.conn, workspace, name, lock=True).row
+            row, _ = assets.put_version(
+                unit, actor, workspace.id, MODELS, container.name, None, body, server, kind.fingerprint(body)
+            )
+            return container, row
+
+        return await self._database.write(work)
+
+    async def get_version(self, workspace: Workspace, name: str, version: str) -> tuple[Row, Row]:
+        """The container and the version."""
+
+        def work(conn: sa.Connection) -> tuple[Row, Row]:
+            return self._container(conn, workspace, name), self._version(conn, workspace, name, version)
+
+        return await self._database.read(work)
+
+    async def describe_version(
+        self, actor: Actor, workspace: Workspace, name: str, version: str, description: str | None
+    ) -> tuple[Row, Row]:
+        await self._change(actor, workspace, name, version, lambda row: _with(row, description=description))
+        return await self.get_version(workspace, name, version)
+
+    async def set_stage(
+        self, actor: Actor, workspace: Workspace, name: str, version: str, stage: str, *, archive_others: bool
+    ) -> tuple[Row, Row]:
+        """Move a version to a stage; with `archive_others` those that stand there go to Archived."""
+        known = {one.lower(): one for one in STAGES}
+        if stage.lower() not in known:
+            raise InvalidInput(f"Field 'stage': '{stage[:50]}' is not one of {', '.join(STAGES)}.", target="stage")
+        wanted = known[stage.lower()]
+
+        def work(unit: Unit) -> tuple[Row, Row]:
+            model = self._model(unit.conn, workspace, name, lock=True)
+            row = self._version(unit.conn, workspace, name, version)
+            for other in model.versions:
+                if archive_others and other.pk != row.pk and stage_of(other) == wanted:
+                    rows.update(unit, actor, other.pk, **_with(other, stage="Archived"))
+            rows.update(unit, actor, row.pk, **_with(row, stage=None if wanted == "None" else wanted))
+            _record(unit, actor, workspace, "write", f"{name}/versions/{row.name}")
+            return model.row, self._version(unit.conn, workspace, name, version)
+
+        return await self._database.write(work)
+
+    async def delete_version(self, actor: Actor, workspace: Workspace, name: str, version: str) -> None:
+        def work(unit: Unit) -> None:
+            model = self._model(unit.conn, workspace, name, lock=True)
+            row = self._version(unit.conn, workspace, name, version)
+            kept = {alias: held for alias, held in aliases(model.row).items() if held != row.name}
+            rows.update(unit, actor, model.row.pk, server=_server_with(model.row, aliases=kept))
+            rows.delete(unit, row.pk)
+            _record(unit, actor, workspace, "delete", f"{name}/versions/{row.name}")
+
+        await self._database.write(work)
+
+    async def search_versions(
+        self, workspace: Workspace, filter_: str | None, order_by: Sequence[str], token: str | None, limit: int
+    ) -> tuple[list[tuple[Row, Row]], str | None]:
+        """Versions with their containers; the newest first where nothing else is asked."""
+        conditions = filters.parse(filter_, filters.MODEL_VERSIONS)
+        orders = filters.parse_order(order_by, filters.MODEL_VERSIONS)
+
+        def work(conn: sa.Connection) -> tuple[list[tuple[Row, Row]], str | None]:
+            containers = {rows.key(row.name): row for row in rows.listing(conn, workspace.id, MODELS)}
+            found = [
+                (containers[row.parent], row)
+                for row in rows.listing(conn, workspace.id, VERSIONS, newest_first=True)
+                if row.parent in containers and not row.archived
+            ]
+            chosen = filters.select(found, conditions, orders, _version_value)
+            return paging.page(chosen, lambda pair: pair[1].pk, token, limit)
+
+        return await self._database.read(work)
+
+    async def place(self, workspace: Workspace, row: Row) -> tuple[str, Place | None]:
+        """Where a version's files lie: its URI, and the place if it is on this server."""
+        uri, place, _ = await self._sources.resolve(workspace, row.body["properties"]["modelUri"])
+        return uri, place
+
+    # ---- helpers
+    async def _flavors(self, place: Place) -> dict[str, Any]:
+        """The flavors the model's MLmodel file names, as ARM carries them; none when there is no such file."""
+        name = f"{place.path.rstrip('/')}/MLmodel"
+        try:
+            text = await self._blobs.get_bytes(place.account, place.container, name, _MLMODEL_LIMIT)
+        except NotFound:
+            return {}
+        try:
+            document = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InvalidInput(f"The model's file '{name}' is not valid YAML: {error}.", target="source") from None
+        flavors = document.get("flavors") if isinstance(document, dict) else None
+        if not isinstance(flavors, dict):
+            raise InvalidInput(f"The model's file '{name}' names no flavors.", target="source")
+        return {str(flavor): {"data": _texts(data)} for flavor, data in flavors.items()}
+
+    async def _change(
+        self,
+        actor: Actor,
+        workspace: Workspace,
+        name: str,
+        version: str | None,
+        change: Callable[[Row], dict[str, Any]],
+    ) -> Model:
+        def work(unit: Unit) -> Model:
+            row = self._container(unit.conn, workspace, name, lock=True)
+            if version is not None:
+                row = self._version(unit.conn, workspace, name, version)
+            rows.update(unit, actor, row.pk, **change(row))
+            _record(unit, actor, workspace, "write", name)
+            return self._model(unit.conn, workspace, name)
+
+        return await self._database.write(work)
+
+    async def _change_aliases(
+        self, actor: Actor, workspace: Workspace, name: str, change: Callable[[Unit, Model], dict[str, str]]
+    ) -> None:
+        def work(unit: Unit) -> None:
+            model = self._model(unit.conn, workspace, name, lock=True)
+            rows.update(unit, actor, model.row.pk, server=_server_with(model.row, aliases=change(unit, model)))
+            _record(unit, actor, workspace, "write", name)
+
+        await self._database.write(work)
+
+    @staticmethod
+    def _container(conn: sa.Connection, workspace: Workspace, name: str, *, lock: bool = False) -> Row:
+        row = rows.get(conn, workspace.id, MODELS, name, lock=lock)
+        if row is None:
+            raise NotFound(f"Registered Model with name={name} not found.", target="name")
+        return row
+
+    def _model(self, conn: sa.Connection, workspace: Workspace, name: str, *, lock: bool = False) -> Model:
+        row = self._container(conn, workspace, name, lock=lock)
+        return Model(row=row, versions=_versions(conn, workspace, name))
+
+    @staticmethod
+    def _version(conn: sa.Connection, workspace: Workspace, name: str, version: str) -> Row:
+        row = rows.get(conn, workspace.id, VERSIONS, version, name)
+        if row is None:
+            raise NotFound(f"Model Version (name={name}, version={version}) not found.", target="version")
+        return row
+
+
+def aliases(container: Row) -> dict[str, str]:
+    """The version each alias names."""
+    held: dict[str, str] = container.server.get("mlflow", {}).get("aliases", {})
+    return held
+
+
+def stage_of(version: Row) -> str:
+    """MLflow's stage; ARM's own word for none of them, Development, is none here."""
+    stage = version.body["properties"].get("stage")
+    return stage if stage in STAGES else "None"
+
+
+def _versions(conn: sa.Connection, workspace: Workspace, name: str) -> list[Row]:
+    return rows.listing(conn, workspace.id, VERSIONS, parent=name, archived=False)
+
+
+def _with(row: Row, **properties: Any) -> dict[str, Any]:
+    return {"body": {**row.body, "properties": {**row.body["properties"], **properties}}}
+
+
+def _server_with(row: Row, **values: Any) -> dict[str, Any]:
+    return {**row.server, "mlflow": {**row.server.get("mlflow", {}), **values}}
+
+
+def _record(unit: Unit, actor: Actor, workspace: Workspace, verb: str, which: str) -> None:
+    unit.audit(actor, f"{MODELS}/{verb}", f"{workspace.path}/models/{which}")
+    unit.emit(workspace.id, MODELS, which.partition("/")[0])
+
+
+def _texts(data: Any) -> dict[str, str]:
+    """A flavor's fields as ARM has them: texts only."""
+    if not isinstance(data, dict):
+        return {}
+    return {
+        str(key): value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        for key, value in data.items()
+    }
+
+
+def _value(row: Row, entity: str, key: str) -> Any:
+    if entity == "tag":
+        return row.body["properties"].get("tags", {}).get(key)
+    return {"name": row.name, "creation_timestamp": row.created_at, "last_updated_timestamp": row.modified_at}[key]
+
+
+def _version_value(pair: tuple[Row, Row], entity: str, key: str) -> Any:
+    container, row = pair
+    if entity == "tag":
+        return row.body["properties"].get("tags", {}).get(key)
+    known = row.server.get("mlflow", {})
+    return {
+        "name": container.name,
+        "version_number": int(row.name) if row.name.isascii() and row.name.isdigit() else None,
+        "run_id": known.get("run_id") or row.body["properties"].get("jobName"),
+        "source_path": known.get("source") or row.body["properties"]["modelUri"],
+        "creation_timestamp": row.created_at,
+        "last_updated_timestamp": row.modified_at,
+    }[key]

@@ -1,0 +1,237 @@
+"""Every ARM resource that is no job: read, write, list and delete, the same for all kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import sqlalchemy as sa
+
+from zaffre.errors import Conflict, InvalidInput, NotFound
+from zaffre.services import assets
+from zaffre.services.kinds.base import Document, Kind
+from zaffre.services.workspaces import Workspace
+from zaffre.store import operations, resources
+from zaffre.store.database import Database
+from zaffre.store.resources import Row
+from zaffre.store.seal import Vault
+from zaffre.store.unit import Actor, Unit
+
+PAGE = 100
+
+
+class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows a list answers. `after` is the key of the last row of the page before."""
+
+    archived: bool | None = False
+    fingerprint: str | None = None
+    newest_first: bool = True
+    default_only: bool = False
+    names: tuple[str, ...] = ()
+    job_type: str | None = None
+    after: int | None = None
+    limit: int = PAGE
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """A row after a write; `operation` is set when a controller has yet to bring it to life."""
+
+    row: Row
+    created: bool
+    operation: str | None = None
+
+
+class Resources:
+    """The generic service. `parent` is the asset's or endpoint's name for what lies below one, else empty."""
+
+    def __init__(self, database: Database, vault: Vault, kinds: dict[str, Kind]) -> None:
+        self.database = database
+        self.vault = vault
+        self.kinds = kinds
+
+    async def get(self, workspace: Workspace, kind: Kind, parent: str, name: str) -> Row:
+        row = await self.database.read(lambda conn: resources.get(conn, workspace.id, kind.type, name, parent))
+        if row is None:
+            raise missing(workspace, kind, parent, name)
+        return row
+
+    async def latest(self, workspace: Workspace, kind: Kind, rows: list[Row]) -> dict[int, str | None]:
+        """For containers: the name of the newest version that is not archived, by the container's key."""
+
+        def work(conn: sa.Connection) -> dict[int, str | None]:
+            found: dict[int, str | None] = {}
+            for row in rows:
+                version = assets.latest_version(conn, workspace.id, kind.type, row.name, archived=False)
+                found[row.pk] = version.name if version else None
+            return found
+
+        return await self.database.read(work) if kind.versioned else {}
+
+    async def put(
+        self,
+        actor: Actor,
+        workspace: Workspace,
+        kind: Kind,
+        parent: str,
+        name: str,
+        body: Document,
+        *,
+        server: Document | None = None,
+        guard: Callable[[Unit, Row | None], None] | None = None,
+        secrets_once: Document | None = None,
+    ) -> Written:
+        """Make or change the resource.
+
+        `server` is merged into what we fill. `guard` may refuse, in the same transaction, with the row as it stands.
+        `secrets_once` are put only when the resource is new and the body brings none of that name.
+        """
+        kind.check_name(name)
+        secrets, body = kind.take_secrets(body)
+        body = kind.accept(body)
+        if kind.type.endswith("/versions"):
+            self.kinds[kind.type.rpartition("/")[0]].check_name(parent)
+        operation = self.database.runtime.guid() if kind.active else None
+
+        def work(unit: Unit) -> Written:
+            if kind.type.endswith("/versions"):
+                row, created = assets.put_version(
+                    unit, actor, workspace.id, kind.type.rpartition("/")[0], parent, name, body, {}, kind.fingerprint(body),
+                    container_body=_container_body(body),
+                )  # fmt: skip
+                return Written(row=row, created=created)
+            if guard is not None:
+                guard(unit, resources.get(unit.conn, workspace.id, kind.type, name, parent, lock=True))
+            filled = {**(server or {}), **({"operation": operation} if operation else {})}
+            row, created = self._upsert(unit, actor, workspace, kind, parent, name, body, filled, operation)
+            for key, value in (secrets_once or {}).items():
+                if created and key not in secrets:
+                    self.vault.put(unit, workspace.id, f"{kind.segment}/{resources.key(name)}/{key}", value)
+            for key, value in secrets.items():
+                self.vault.put(unit, workspace.id, f"{kind.segment}/{resources.key(name)}/{key}", value)
+            return Written(row=row, created=created, operation=operation)
+
+        return await self.database.write(work)
+
+    async def delete(self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str) -> str | None:
+        """Delete it. The id of the operation when a controller has to end something first, else None."""
+        operation = self.database.runtime.guid() if kind.active else None
+
+        def work(unit: Unit) -> str | None:
+            row = resources.get(unit.conn, workspace.id, kind.type, name, parent, lock=True)
+            if row is None:
+                return None
+            if row.server.get("builtin"):
+                raise Conflict(f"'{row.name}' belongs to the workspace itself and is deleted only with it.")
+            unit.audit(actor, f"{kind.type}/delete", _target(workspace, kind, parent, name))
+            unit.emit(workspace.id, kind.type, row.name)
+            if operation is not None:
+                self.begin_delete(unit, workspace, row, operation)
+                return operation
+            if kind.versioned:
+                for version in resources.listing(unit.conn, workspace.id, f"{kind.type}/versions", parent=name):
+                    resources.delete(unit, version.pk)
+            resources.delete(unit, row.pk)
+            return None
+
+        return await self.database.write(work)
+
+    def begin_delete(self, unit: Unit, workspace: Workspace, row: Row, operation: str) -> None:
+        """Mark an active resource; its controller ends what it runs and removes the row."""
+        operations.begin(unit, operation, workspace.id, f"{row.type}/{row.parent}/{row.name}")
+        resources.update(unit, None, row.pk, state="Deleting", server={**row.server, "operation": operation})
+
+    async def page(
+        self, workspace: Workspace, kind: Kind, parent: str, query: ListQuery
+    ) -> tuple[list[Row], int | None]:
+        """A page, and where the next one begins if there is one."""
+
+        def work(conn: sa.Connection) -> list[Row]:
+            found = resources.listing(
+                conn,
+                workspace.id,
+                kind.type,
+                # Azure looks for a code's twin across all code assets, whatever name the address has (wire.md §12.21).
+                parent=None if query.fingerprint is not None else parent,
+                archived=query.archived,
+                fingerprint=query.fingerprint,
+                after=query.after,
+                newest_first=query.newest_first,
+                limit=query.limit + 1,
+            )
+            if query.default_only:
+                found = [row for row in found if row.body["properties"].get("isDefault")]
+            if query.names:
+                found = [row for row in found if row.name.lower() in query.names]
+            return found
+
+        rows = await self.database.read(work)
+        more = len(rows) > query.limit
+        rows = rows[: query.limit]
+        return rows, rows[-1].pk if more else None
+
+    def _upsert(
+        self,
+        unit: Unit,
+        actor: Actor,
+        workspace: Workspace,
+        kind: Kind,
+        parent: str,
+        name: str,
+        body: Document,
+        server: Document,
+        operation: str | None,
+    ) -> tuple[Row, bool]:
+        archived = bool(body["properties"].get("isArchived"))
+        state = "Creating" if kind.active else "Succeeded"
+        created = resources.insert(
+            unit, actor, workspace.id, kind.type, name, body, server, parent=parent, state=state, archived=archived
+        )
+        row = resources.get(unit.conn, workspace.id, kind.type, name, parent, lock=True)
+        assert row is not None, "the row was inserted or found in this transaction"
+        if not created:
+            if row.state == "Deleting":
+                raise Conflict(f"'{row.name}' is being deleted. Repeat the request when that is done.")
+            if row.server.get("builtin"):
+                body = {**row.body, **body}
+            resources.update(
+                unit, actor, row.pk, body=body, server={**row.server, **server}, archived=archived,
+                state=("Updating" if row.server.get("ready") else "Creating") if kind.active else row.state,
+            )  # fmt: skip
+        if operation is not None:
+            operations.begin(unit, operation, workspace.id, f"{kind.type}/{parent}/{name}")
+        unit.audit(actor, f"{kind.type}/write", _target(workspace, kind, parent, name), detail={"created": created})
+        unit.emit(workspace.id, kind.type, name)
+        fresh = resources.by_pk(unit.conn, row.pk)
+        assert fresh is not None, "the row was written in this transaction"
+        return fresh, created
+
+
+def missing(workspace: Workspace, kind: Kind, parent: str, name: str) -> NotFound:
+    what = kind.type.split("/")
+    if what[-1] == "versions":
+        return NotFound(f"There is no version '{name}' of {what[-2]} '{parent}' in workspace '{workspace.name}'.")
+    return NotFound(
+        f"There is no {what[-1]} '{name}'{f' of {parent!r}' if parent else ''} in workspace '{workspace.name}'."
+    )
+
+
+def keyset(token: str) -> int:
+    """The place a `$skip` token names. Raises InvalidInput for one that is not ours."""
+    if not token.isascii() or not token.isdigit() or len(token) > 18:
+        raise InvalidInput(
+            f"'{token[:50]}' is not a token of this server's paging; follow nextLink as it is.",
+            code="InvalidField",
+            target="$skip",
+        )
+    return int(token)
+
+
+def _container_body(body: Document) -> Document:
+    made = assets.empty_container()
+    if "dataType" in body["properties"]:
+        made["properties"]["dataType"] = body["properties"]["dataType"]
+    return made
+
+
+def _target(workspace: Workspace, kind: Kind, parent: str, name: str) -> str:
+    return f"{workspace.path}/{kind.segment}/{parent + '/' if parent else ''}{name}"

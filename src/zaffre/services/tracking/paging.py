@@ -1,0 +1,49 @@
+"""Page tokens: opaque to clients, the place of the last row to us."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from zaffre.errors import InvalidInput
+
+T = TypeVar("T")
+
+
+def token(place: Sequence[Any]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
+
+
+def place(text: str) -> list[Any]:
+    """The place behind a token of ours. Raises InvalidInput for anything else."""
+    try:
+        return msgspec.json.decode(base64.b64decode(text.encode(), altchars=b"-_", validate=True), type=list[Any])
+    except (ValueError, binascii.Error, msgspec.MsgspecError):
+        raise bad_token(text) from None
+
+
+def bad_token(text: str) -> InvalidInput:
+    return InvalidInput(
+        f"Field 'page_token': '{text[:60]}' does not fit this request; repeat the request the token came with, "
+        "and pass its next_page_token as it is.",
+        code="InvalidField",
+        target="page_token",
+    )
+
+
+def page(rows: Sequence[T], key: Callable[[T], Any], text: str | None, limit: int) -> tuple[list[T], str | None]:
+    """One page of sorted rows. Goes on behind the row the token names, or where it stood if that is gone."""
+    start = 0
+    if text:
+        named = place(text)
+        if len(named) != 2 or not isinstance(named[0], int):
+            raise bad_token(text)
+        index, last = named
+        start = next((at + 1 for at, row in enumerate(rows) if key(row) == last), max(index, 0))
+    found = list(rows[start : start + limit])
+    end = start + len(found)
+    return found, token([end, key(found[-1])]) if found and end < len(rows) else None

@@ -1,0 +1,348 @@
+"""Runs: made, moved, logged to, found.
+
+A run that is a job belongs to the platform: what is logged to it counts, what is said of its status does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from zaffre.errors import Conflict, InvalidInput, NotFound
+from zaffre.services.tracking import filters, paging, words
+from zaffre.services.tracking.experiments import ACTIVE, DELETED, Experiments
+from zaffre.services.tracking.names import two_words
+from zaffre.store.database import Database
+from zaffre.store.tracking import experiments as experiment_store
+from zaffre.store.tracking import metrics, search
+from zaffre.store.tracking import runs as store
+from zaffre.store.tracking.conditions import Condition, holds
+from zaffre.store.tracking.records import Link, NewRun, Point, Run, RunHead
+from zaffre.store.unit import Actor, Unit, decode, encode
+
+JOB, MLFLOW = "job", "mlflow"
+RUN_NAME, NOTE, PARENT = "mlflow.runName", "mlflow.note.content", "mlflow.parentRunId"
+LOGGED_MODELS = "mlflow.log-model.history"
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What is logged to a run in one go: all of it or, on any fault, nothing."""
+
+    metrics: Sequence[Point] = ()
+    params: Sequence[tuple[str, str]] = ()
+    tags: Mapping[str, str] = {}
+
+
+class Runs:
+    def __init__(self, database: Database, experiments: Experiments) -> None:
+        self._database = database
+        self._experiments = experiments
+
+    # ---- inside somebody's transaction
+    def create(self, unit: Unit, new: NewRun) -> RunHead:
+        """Make the run. Three of MLflow's tags are columns of ours and are taken from `tags`. Raises Conflict."""
+        tags = dict(new.tags)
+        name = tags.pop(RUN_NAME, None)
+        note = tags.pop(NOTE, None)
+        parent = tags.pop(PARENT, None) or new.parent
+        made = msgspec.structs.replace(
+            new,
+            display_name=new.display_name or name or two_words(self._database.runtime),
+            description=new.description if new.description is not None else note,
+            parent=parent,
+            root=new.root or (_root(unit.conn, new.scope, parent) if parent else new.id),
+            tags=tags,
+        )
+        if not store.insert(unit, made):
+            raise Conflict(
+                f"A run with the id '{new.id}' exists already.", code="RESOURCE_ALREADY_EXISTS", target="run_id"
+            )
+        unit.emit(new.scope, "runs", new.id, {"status": new.status})
+        found = store.head(unit.conn, new.scope, new.id)
+        assert found is not None, "the run was inserted in this transaction"
+        return found
+
+    def set_status(
+        self,
+        unit: Unit,
+        scope: str,
+        run_id: str,
+        expected: tuple[str, ...],
+        new: str,
+        *,
+        error: Mapping[str, Any] | None = None,
+        started: int | None = None,
+        ended: int | None = None,
+    ) -> bool:
+        """The guarded change of a run's status, with its event; False when it was in none of `expected`."""
+        values: dict[str, Any] = {}
+        if error is not None:
+            values["error"] = dict(error)
+        if started is not None:
+            values["started_at"] = started
+        if ended is not None:
+            values["ended_at"] = ended
+        moved = store.transition(unit, scope, run_id, expected, new, **values)
+        if moved:
+            unit.emit(scope, "runs", run_id, {"status": new})
+        return moved
+
+    # ---- requests
+    async def start(
+        self,
+        actor: Actor,
+        scope: str,
+        experiment_id: str,
+        *,
+        name: str,
+        user: str,
+        started_at: int | None,
+        tags: dict[str, str],
+    ) -> Run:
+        """A run of MLflow's own making; it is Running at once."""
+        run_id = self._database.runtime.hex_id()
+
+        def work(unit: Unit) -> Run:
+            experiment = self._experiments.active(unit, scope, experiment_id)
+            new = NewRun(
+                scope=scope,
+                id=run_id,
+                experiment=experiment.pk,
+                origin=MLFLOW,
+                status="Running",
+                display_name=name,
+                user=user,
+                started_at=unit.now if started_at is None else started_at,
+                tags=tags,
+            )
+            self.create(unit, new)
+            unit.audit(actor, "workspaces/experiments/runs/write", f"{scope}/runs/{run_id}")
+            return _present(store.get(unit.conn, scope, run_id), run_id)
+
+        return await self._database.write(work)
+
+    async def get(self, scope: str, run_id: str) -> Run:
+        return _present(await self._database.read(lambda conn: store.get(conn, scope, run_id)), run_id)
+
+    async def head(self, scope: str, run_id: str) -> RunHead:
+        """The run without what was logged to it."""
+        found = await self._database.read(lambda conn: store.head(conn, scope, run_id))
+        if found is None:
+            raise _missing(run_id)
+        return found
+
+    async def update(
+        self, scope: str, run_id: str, *, status: str | None, ended_at: int | None, name: str | None
+    ) -> RunHead:
+        """MLflow's update. The status of a job is the platform's: one that is sent for it is passed over."""
+        wanted = words.from_mlflow(status) if status else None
+
+        def work(unit: Unit) -> RunHead:
+            pk, origin = self._active(unit, scope, run_id)
+            if name:
+                store.update(unit, pk, display_name=name)
+            if wanted and origin != JOB:
+                # MLflow may take any run up again, so every status may follow every other here.
+                self.set_status(unit, scope, run_id, words.ALL, wanted)
+                ended = wanted in words.TERMINAL
+                store.update(unit, pk, ended_at=(unit.now if ended_at is None else ended_at) if ended else None)
+            found = store.head(unit.conn, scope, run_id)
+            assert found is not None, "the run was found in this transaction"
+            return found
+
+        return await self._database.write(work)
+
+    async def set_lifecycle(self, actor: Actor, scope: str, run_id: str, lifecycle: str) -> None:
+        """Delete (softly) or restore."""
+
+        def work(unit: Unit) -> None:
+            found = store.find(unit.conn, scope, run_id)
+            if found is None:
+                raise _missing(run_id)
+            if found[1] == lifecycle:
+                raise InvalidInput(f"The run {run_id} is in the '{lifecycle}' state already.", target="run_id")
+            store.update(unit, found[0], lifecycle=lifecycle)
+            verb = "delete" if lifecycle == DELETED else "write"
+            unit.audit(actor, f"workspaces/experiments/runs/{verb}", f"{scope}/runs/{run_id}")
+            unit.emit(scope, "runs", run_id)
+
+        await self._database.write(work)
+
+    async def log(self, scope: str, run_id: str, batch: Batch) -> None:
+        """Log all of the batch or nothing. Raises InvalidInput when a param is there with another value."""
+
+        def work(unit: Unit) -> None:
+            pk, _ = self._active(unit, scope, run_id)
+            clash = store.put_params(unit, pk, batch.params)
+            if clash is not None:
+                key, kept, other = clash
+                raise InvalidInput(
+                    f"Changing param values is not allowed. Param with key='{key}' was already logged with "
+                    f"value='{kept}' for run ID='{run_id}'. Attempted logging new value '{other}'.",
+                    target=key,
+                )
+            metrics.log(unit, pk, batch.metrics)
+            _apply_tags(unit, scope, pk, batch.tags)
+            unit.ring("metrics", run_id)
+
+        await self._database.write(work)
+
+    async def delete_tag(self, scope: str, run_id: str, key: str) -> None:
+        def work(unit: Unit) -> None:
+            pk, _ = self._active(unit, scope, run_id)
+            if key == RUN_NAME:
+                raise InvalidInput(f"'{RUN_NAME}' is the name of the run; give it another one instead.", target="key")
+            if key == NOTE:
+                store.update(unit, pk, description=None)
+            elif key == PARENT:
+                store.update(unit, pk, parent=None, root=run_id)
+            elif not store.delete_tag(unit, pk, key):
+                raise NotFound(f"Run {run_id} has no tag '{key}'.", target="key")
+
+        await self._database.write(work)
+
+    async def link(self, scope: str, run_id: str, links: Sequence[Link]) -> None:
+        """Record what the run read or made."""
+        await self._database.write(lambda unit: store.put_links(unit, self._active(unit, scope, run_id)[0], links))
+
+    async def record_model(self, scope: str, run_id: str, description: dict[str, Any]) -> None:
+        """MLflow 2's way to say that a run logged a model: a tag that grows."""
+
+        def work(unit: Unit) -> None:
+            pk, _ = self._active(unit, scope, run_id)
+            held = store.get_tag(unit.conn, pk, LOGGED_MODELS)
+            store.set_tags(unit, pk, {LOGGED_MODELS: encode([*(decode(held) if held else []), description])})
+
+        await self._database.write(work)
+
+    async def history(
+        self, scope: str, run_id: str, key: str, token: str | None, limit: int | None
+    ) -> tuple[list[Point], str | None]:
+        """Every point of a metric, by step; a page of them when `limit` is given."""
+        after = _history_place(token) if token else None
+
+        def work(conn: sa.Connection) -> tuple[list[Point], str | None]:
+            found = store.find(conn, scope, run_id)
+            if found is None:
+                raise _missing(run_id)
+            points = metrics.history(conn, found[0], key, after=after, limit=None if limit is None else limit + 1)
+            if limit is None or len(points) <= limit:
+                return points, None
+            return points[:limit], paging.token(metrics.place(points[limit - 1]))
+
+        return await self._database.read(work)
+
+    async def histories(
+        self, scope: str, run_ids: Sequence[str], key: str, steps: tuple[int, int] | None, most: int
+    ) -> list[tuple[str, Point]]:
+        """One metric of several runs, at most `most` points a run: evenly picked, the first and the last among them."""
+
+        def work(conn: sa.Connection) -> list[tuple[str, Point]]:
+            picked: list[tuple[str, Point]] = []
+            for run_id in run_ids:
+                found = store.find(conn, scope, run_id)
+                if found is None:
+                    raise _missing(run_id)
+                points = metrics.history(conn, found[0], key, steps=steps)
+                picked.extend((run_id, point) for point in _evenly(points, most))
+            return picked
+
+        return await self._database.read(work)
+
+    async def search(
+        self,
+        scope: str,
+        experiment_ids: Sequence[str],
+        filter_: str | None,
+        lifecycles: tuple[str, ...],
+        order_by: Sequence[str],
+        token: str | None,
+        limit: int,
+    ) -> tuple[list[Run], str | None]:
+        """A page of runs with what was logged to them; the newest first where nothing else is asked."""
+        conditions = [_in_our_words(one) for one in filters.parse(filter_, filters.RUNS)]
+        orders = filters.parse_order(order_by, filters.RUNS)
+        after = paging.place(token) if token else None
+
+        def work(conn: sa.Connection) -> tuple[list[Run], str | None]:
+            found = [experiment_store.by_id(conn, scope, id_) for id_ in dict.fromkeys(experiment_ids)]
+            keys = [one.pk for one in found if one is not None]
+            try:
+                rows = search.search(conn, scope, keys, lifecycles, conditions, orders, after, limit + 1)
+            except ValueError:
+                raise paging.bad_token(token or "") from None
+            following = paging.token(rows[limit - 1][1]) if len(rows) > limit else None
+            return store.with_data(conn, [head for head, _ in rows[:limit]]), following
+
+        return await self._database.read(work)
+
+    @staticmethod
+    def _active(unit: Unit, scope: str, run_id: str) -> tuple[int, str]:
+        found = store.find(unit.conn, scope, run_id)
+        if found is None:
+            raise _missing(run_id)
+        pk, lifecycle, origin = found
+        if lifecycle != ACTIVE:
+            raise InvalidInput(
+                f"The run {run_id} must be in the 'active' state. Current state is {lifecycle}; restore it first.",
+                target="run_id",
+            )
+        return pk, origin
+
+
+def _apply_tags(unit: Unit, scope: str, pk: int, tags: Mapping[str, str]) -> None:
+    if not tags:
+        return
+    plain = dict(tags)
+    columns: dict[str, Any] = {}
+    if name := plain.pop(RUN_NAME, None):
+        columns["display_name"] = name
+    if (note := plain.pop(NOTE, None)) is not None:
+        columns["description"] = note
+    if parent := plain.pop(PARENT, None):
+        columns |= {"parent": parent, "root": _root(unit.conn, scope, parent)}
+    if columns:
+        store.update(unit, pk, **columns)
+    store.set_tags(unit, pk, plain)
+
+
+def _root(conn: sa.Connection, scope: str, parent: str) -> str:
+    found = store.head(conn, scope, parent)
+    return found.root if found else parent
+
+
+def _in_our_words(condition: Condition) -> Condition:
+    """A condition on MLflow's status as one on Azure ML's, which is what the rows hold."""
+    if condition.entity != "attribute" or condition.key != "status":
+        return condition
+    return Condition(
+        "attribute", "status", "IN", words.meaning(tuple(one for one in words.MLFLOW if holds(condition, one)))
+    )
+
+
+def _history_place(token: str) -> metrics.Place:
+    try:
+        found: metrics.Place = msgspec.convert(paging.place(token), metrics.Place)
+    except msgspec.ValidationError:
+        raise paging.bad_token(token) from None
+    return found
+
+
+def _evenly(points: list[Point], most: int) -> list[Point]:
+    if len(points) <= most or most < 2:
+        return points[:most]
+    last = len(points) - 1
+    return [points[round(index * last / (most - 1))] for index in range(most)]
+
+
+def _present(run: Run | None, run_id: str) -> Run:
+    if run is None:
+        raise _missing(run_id)
+    return run
+
+
+def _missing(run_id: str) -> NotFound:
+    return NotFound(f"Run with id={run_id} not found in this workspace.", target="run_id")

@@ -1,0 +1,117 @@
+"""One typed settings object: where things lie and how this server is reached.
+
+Every field can be given as an environment variable `ZAFFRE_<NAME>`; the command line wins over it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import msgspec
+
+DEFAULT_PORT = 8443
+DEFAULT_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+DEFAULT_GROUP = "zaffre"
+DEFAULT_WORKSPACE = "default"
+CLOUD_NAME = "Zaffre"
+TENANT = "8e2f7a0c-6b1d-4c55-9a3e-5d0f1e2a3b4c"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """`address` is canonical: scheme, host and port as clients are told them, without a trailing slash."""
+
+    home: Path
+    port: int = DEFAULT_PORT
+    database_url: str | None = None
+    edge: bool = True
+    subscription: str = DEFAULT_SUBSCRIPTION
+    resource_group: str = DEFAULT_GROUP
+    workspace: str = DEFAULT_WORKSPACE
+    location: str = "local"
+    names: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    @property
+    def own_hosts(self) -> frozenset[str]:
+        """Every `host:port` a client may use for us; anything else in a Host header is ignored."""
+        hosts = ("localhost", "127.0.0.1", "[::1]", socket.gethostname().lower(), *(n.lower() for n in self.names))
+        return frozenset(f"{host}:{self.port}" for host in hosts)
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'zaffre.db'}"
+
+    @property
+    def objects(self) -> Path:
+        return self.home / "objects"
+
+    @property
+    def jobs(self) -> Path:
+        return self.home / "jobs"
+
+    @property
+    def deployments(self) -> Path:
+        return self.home / "deployments"
+
+    @property
+    def edge_folder(self) -> Path:
+        return self.home / "edge"
+
+    @property
+    def keys(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def credentials(self) -> Path:
+        return self.home / "credentials"
+
+    @property
+    def bundle(self) -> Path:
+        """Public roots plus our own CA, what `REQUESTS_CA_BUNDLE` and `SSL_CERT_FILE` name."""
+        return self.home / "bundle.pem"
+
+
+def default_home() -> Path:
+    return Path(os.environ.get("ZAFFRE_HOME") or Path.home() / ".zaffre").absolute()
+
+
+def load(home: Path | None = None, environ: dict[str, str] | None = None) -> Settings:
+    """Settings for `home` from the environment. Raises ValueError that names the variable that is wrong."""
+    env = dict(os.environ if environ is None else environ)
+    text = {
+        "database_url": env.get("ZAFFRE_DATABASE_URL"),
+        "subscription": env.get("ZAFFRE_SUBSCRIPTION"),
+        "resource_group": env.get("ZAFFRE_RESOURCE_GROUP"),
+        "workspace": env.get("ZAFFRE_WORKSPACE"),
+        "location": env.get("ZAFFRE_LOCATION"),
+    }
+    given = {name: value for name, value in text.items() if value}
+    names = tuple(n.strip() for n in env.get("ZAFFRE_NAMES", "").split(",") if n.strip())
+    return Settings(
+        home=(home or default_home()).absolute(),
+        port=_port(env.get("ZAFFRE_PORT", "")),
+        edge=env.get("ZAFFRE_EDGE", "1") != "0",
+        names=names,
+        **given,
+    )
+
+
+def _port(text: str) -> int:
+    if not text:
+        return DEFAULT_PORT
+    if not text.isascii() or not text.isdigit() or not 0 <= int(text) <= 65535:
+        raise ValueError(f"ZAFFRE_PORT is {text!r}; expected a number from 0 to 65535.")
+    return int(text)

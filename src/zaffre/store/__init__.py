@@ -1,0 +1,1 @@
+"""The one place that knows SQL, the object store's layout and how secrets are sealed."""

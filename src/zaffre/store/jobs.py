@@ -1,0 +1,142 @@
+"""Jobs as rows: the submitted body and the plan, beside the run that everybody reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from zaffre.store import tables
+from zaffre.store.tracking import runs
+from zaffre.store.unit import Actor, Unit, decode, encode
+
+_j, _r, _e = tables.jobs, tables.runs, tables.experiments
+
+NOT_STARTED, PREPARING, QUEUED, STARTING, RUNNING = "NotStarted", "Preparing", "Queued", "Starting", "Running"
+CANCEL_REQUESTED, FINALIZING = "CancelRequested", "Finalizing"
+COMPLETED, FAILED, CANCELED = "Completed", "Failed", "Canceled"
+ACTIVE = (NOT_STARTED, PREPARING, QUEUED, STARTING, RUNNING, CANCEL_REQUESTED, FINALIZING)
+CANCELABLE = (NOT_STARTED, PREPARING, QUEUED, STARTING, RUNNING)
+TERMINAL = (COMPLETED, FAILED, CANCELED)
+
+# Every change of state there is; tests kill the server at each one and compare this list with what the code does.
+TRANSITIONS = (
+    (NOT_STARTED, PREPARING),
+    (PREPARING, QUEUED),
+    (QUEUED, STARTING),
+    (STARTING, RUNNING),
+    (RUNNING, FINALIZING),
+    (FINALIZING, COMPLETED),
+    (FINALIZING, FAILED),
+    (FINALIZING, CANCELED),
+    *((state, CANCEL_REQUESTED) for state in CANCELABLE),
+    *((state, FINALIZING) for state in (NOT_STARTED, PREPARING, QUEUED, STARTING, CANCEL_REQUESTED)),
+)
+
+
+class JobRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A job joined with its run. `server` holds what we fill, `plan` what the executor was given."""
+
+    run: int
+    scope: str
+    id: str
+    status: str
+    experiment_id: str
+    experiment: str
+    display_name: str
+    description: str | None
+    hidden: bool
+    body: dict[str, Any]
+    server: dict[str, Any]
+    plan: dict[str, Any] | None
+    node: str
+    events_applied: int
+    logs_stored: bool
+    error: dict[str, Any] | None
+    created_at: int
+    created_by: str
+    created_by_type: str
+    started_at: int | None
+    ended_at: int | None
+    modified_at: int
+
+
+def insert(
+    unit: Unit, actor: Actor, run: int, scope: str, id_: str, node: str, body: dict[str, Any], server: dict[str, Any]
+) -> None:
+    unit.conn.execute(
+        sa.insert(_j).values(
+            run=run,
+            scope=scope,
+            id=id_,
+            job_type=body["properties"]["jobType"],
+            node=node,
+            body=encode(body),
+            server=encode(server),
+            created_at=unit.now,
+            created_by=actor.name,
+            created_by_type=actor.kind,
+        )
+    )
+
+
+def get(conn: sa.Connection, scope: str, id_: str) -> JobRow | None:
+    found = conn.execute(_select().where(_j.c.scope == scope, _j.c.id == id_)).mappings().one_or_none()
+    return None if found is None else _row(found)
+
+
+def active(conn: sa.Connection, node: str) -> list[JobRow]:
+    """What this node has to bring to an end, oldest first."""
+    query = _select().where(_j.c.node == node, _r.c.status.in_(ACTIVE)).order_by(_j.c.run)
+    return [_row(found) for found in conn.execute(query).mappings()]
+
+
+def listing(
+    conn: sa.Connection, scope: str, *, hidden: bool | None, job_type: str | None, after: int | None, limit: int
+) -> list[JobRow]:
+    """Newest first."""
+    query = _select().where(_j.c.scope == scope)
+    if hidden is not None:
+        query = query.where(_r.c.hidden == hidden)
+    if job_type is not None:
+        query = query.where(sa.func.lower(_j.c.job_type) == job_type.lower())
+    if after is not None:
+        query = query.where(_j.c.run < after)
+    return [_row(found) for found in conn.execute(query.order_by(_j.c.run.desc()).limit(limit)).mappings()]
+
+
+def update(unit: Unit, run: int, **values: Any) -> None:
+    for document in ("body", "server", "plan"):
+        if document in values and values[document] is not None:
+            values[document] = encode(values[document])
+    unit.conn.execute(sa.update(_j).where(_j.c.run == run).values(values))
+
+
+def move(unit: Unit, job: JobRow, expected: tuple[str, ...], new: str, **run_values: Any) -> bool:
+    """The one way a job changes its state: guarded, with its event, in the caller's transaction."""
+    moved = runs.transition(unit, job.scope, job.id, expected, new, **run_values)
+    if moved:
+        unit.emit(job.scope, "jobs", f"{job.scope}/{job.id}", {"status": new})
+    return moved
+
+
+def _select() -> sa.Select[Any]:
+    return (
+        sa.select(
+            _j.c.run, _j.c.scope, _j.c.id, _j.c.body, _j.c.server, _j.c.plan, _j.c.node, _j.c.events_applied, _j.c.logs_stored,
+            _j.c.created_at, _j.c.created_by, _j.c.created_by_type,
+            _r.c.status, _r.c.display_name, _r.c.description, _r.c.hidden, _r.c.error, _r.c.started_at, _r.c.ended_at,
+            _r.c.modified_at, _e.c.id.label("experiment_id"), _e.c.name.label("experiment"),
+        )
+        .join(_r, _r.c.pk == _j.c.run)
+        .join(_e, _e.c.pk == _r.c.experiment)
+    )  # fmt: skip
+
+
+def _row(found: sa.RowMapping) -> JobRow:
+    values = {name: found[name] for name in JobRow.__struct_fields__}
+    for document in ("body", "server", "plan", "error"):
+        if values[document] is not None:
+            values[document] = decode(values[document])
+    return JobRow(**values)

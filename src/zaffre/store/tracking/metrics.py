@@ -1,0 +1,131 @@
+"""Metrics: the hot path. A point is its own key, so a batch sent twice changes nothing.
+
+Beside every point stands the newest one of its run and key, by (step, timestamp, value) as MLflow orders them, so that
+listing and sorting runs never reads a history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from zaffre.store import tables
+from zaffre.store.tracking.records import ModelPoint, Point
+from zaffre.store.tracking.sql import chunks, run_raw
+from zaffre.store.unit import Unit
+
+_t = tables.metrics
+_latest = tables.latest_metrics
+
+_COLUMNS = (
+    '("run", "key", "step", "timestamp", "value", "is_nan", "model_id", "dataset") VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
+)
+_INSERT = f'INSERT INTO "metrics" {_COLUMNS} ON CONFLICT DO NOTHING'
+_UPSERT_LATEST = f"""INSERT INTO "latest_metrics" {_COLUMNS}
+ON CONFLICT ("run", "key") DO UPDATE SET "step" = excluded."step", "timestamp" = excluded."timestamp",
+ "value" = excluded."value", "is_nan" = excluded."is_nan", "model_id" = excluded."model_id",
+ "dataset" = excluded."dataset"
+WHERE (excluded."step", excluded."timestamp", excluded."value")
+ > ("latest_metrics"."step", "latest_metrics"."timestamp", "latest_metrics"."value")"""
+
+_Row = tuple[int, str, int, int, float, bool, str, str]
+Place = tuple[int, int, float, bool, str]
+
+
+def log(unit: Unit, run: int, points: Sequence[Point]) -> None:
+    """Add `points` to the run with the key `run`."""
+    rows = [_row(run, point) for point in points]
+    if not rows:
+        return
+    run_raw(unit.conn, _INSERT, rows)
+    run_raw(unit.conn, _UPSERT_LATEST, rows if len(rows) == 1 else _newest(rows))
+
+
+def latest(conn: sa.Connection, runs: Sequence[int]) -> dict[int, list[Point]]:
+    """The newest value of each metric, by run."""
+    found: dict[int, list[Point]] = {run: [] for run in runs}
+    for piece in chunks(runs):
+        for row in conn.execute(
+            sa.select(_latest).where(_latest.c.run.in_(piece)).order_by(_latest.c.run, _latest.c.key)
+        ):
+            found[row[0]].append(_point(row))
+    return found
+
+
+def history(
+    conn: sa.Connection,
+    run: int,
+    key: str,
+    *,
+    after: Place | None = None,
+    steps: tuple[int, int] | None = None,
+    limit: int | None = None,
+) -> list[Point]:
+    """Every point of one metric by (step, timestamp, value), from behind `after` on, within `steps` (both ends in)."""
+    columns = (_t.c.step, _t.c.timestamp, _t.c.value, _t.c.is_nan, _t.c.model_id)
+    query = sa.select(_t).where(_t.c.run == run, _t.c.key == key).order_by(*columns)
+    if after is not None:
+        query = query.where(
+            sa.tuple_(*columns) > sa.tuple_(*(sa.literal(v, c.type) for v, c in zip(after, columns, strict=True)))
+        )
+    if steps is not None:
+        query = query.where(_t.c.step.between(*steps))
+    if limit is not None:
+        query = query.limit(limit)
+    return [_point(row) for row in conn.execute(query)]
+
+
+def place(point: Point) -> Place:
+    """Where `history` goes on behind this point."""
+    nan = math.isnan(point.value)
+    return point.step, point.timestamp, 0.0 if nan else point.value, nan, point.model_id
+
+
+def of_models(conn: sa.Connection, scope: str, models: Sequence[str]) -> dict[str, list[ModelPoint]]:
+    """The newest value a run measured of each metric, by logged model."""
+    runs = tables.runs
+    found: dict[str, dict[tuple[Any, ...], ModelPoint]] = {model: {} for model in models}
+    for piece in chunks(models):
+        query = (
+            sa.select(_t, runs.c.id)
+            .join(runs, runs.c.pk == _t.c.run)
+            # The second condition lets both databases use the partial index.
+            .where(_t.c.model_id.in_(piece), _t.c.model_id != "", runs.c.scope == scope)
+            .order_by(_t.c.step, _t.c.timestamp, _t.c.value)
+        )
+        for row in conn.execute(query):
+            point = _point(row)
+            found[point.model_id][(row[-1], point.key, point.dataset)] = ModelPoint(run_id=row[-1], point=point)
+    return {model: list(points.values()) for model, points in found.items()}
+
+
+def _row(run: int, point: Point) -> _Row:
+    nan = math.isnan(point.value)
+    dataset = msgspec.json.encode(point.dataset).decode() if point.dataset else ""
+    return run, point.key, point.step, point.timestamp, 0.0 if nan else point.value, nan, point.model_id, dataset
+
+
+def _newest(rows: list[_Row]) -> list[_Row]:
+    """The newest row of each key. Sorted, so that two writers take PostgreSQL's row locks in the same order."""
+    newest: dict[str, _Row] = {}
+    for row in rows:
+        held = newest.get(row[1])
+        if held is None or row[2:5] > held[2:5]:
+            newest[row[1]] = row
+    return [newest[key] for key in sorted(newest)]
+
+
+def _point(row: Sequence[Any]) -> Point:
+    _, key, step, timestamp, value, nan, model, dataset = row[:8]
+    return Point(
+        key=key,
+        value=math.nan if nan else value,
+        timestamp=timestamp,
+        step=step,
+        model_id=model,
+        dataset=msgspec.json.decode(dataset, type=tuple[str, str]) if dataset else None,
+    )

@@ -1,0 +1,168 @@
+"""Runs: one record each, whoever made them, and what is logged to them but for metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from zaffre.store import tables
+from zaffre.store.tracking import metrics
+from zaffre.store.tracking.records import Link, NewRun, Run, RunHead
+from zaffre.store.tracking.sql import chunks, insert_or_ignore, run_raw
+from zaffre.store.unit import Unit, decode, encode
+
+_t = tables.runs
+_e = tables.experiments
+_params = tables.run_params
+_tags = tables.run_tags
+_links = tables.run_links
+
+HEAD = (
+    *_t.c,
+    _e.c.id.label("experiment_id"),
+    _e.c.name.label("experiment_name"),
+    _e.c.artifact_location.label("experiment_location"),
+)
+_FIND = 'SELECT "pk", "lifecycle", "origin" FROM "runs" WHERE "scope" = ? AND "id" = ?'
+_SET_TAG = """INSERT INTO "run_tags" ("run", "key", "value") VALUES (?, ?, ?)
+ON CONFLICT ("run", "key") DO UPDATE SET "value" = excluded."value" """
+_PUT_PARAM = 'INSERT INTO "run_params" ("run", "key", "value") VALUES (?, ?, ?) ON CONFLICT DO NOTHING'
+_LINK = """INSERT INTO "run_links" ("run", "direction", "kind", "target", "step", "detail") VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT ("run", "direction", "kind", "target")
+DO UPDATE SET "step" = excluded."step", "detail" = excluded."detail" """
+
+
+def find(conn: sa.Connection, scope: str, id_: str) -> tuple[int, str, str] | None:
+    """(pk, lifecycle, origin) of a run; the cheap question every write begins with."""
+    row: Any = run_raw(conn, _FIND, [(scope, id_)]).one_or_none()
+    return None if row is None else (row[0], row[1], row[2])
+
+
+def head(conn: sa.Connection, scope: str, id_: str) -> RunHead | None:
+    query = sa.select(*HEAD).join(_e, _e.c.pk == _t.c.experiment).where(_t.c.scope == scope, _t.c.id == id_)
+    row = conn.execute(query).mappings().one_or_none()
+    return None if row is None else head_of(row)
+
+
+def get(conn: sa.Connection, scope: str, id_: str) -> Run | None:
+    found = head(conn, scope, id_)
+    return None if found is None else with_data(conn, [found])[0]
+
+
+def with_data(conn: sa.Connection, heads: Sequence[RunHead]) -> list[Run]:
+    """The runs with what was logged to them, a few queries for all of them."""
+    pks = [one.pk for one in heads]
+    tags: dict[int, dict[str, str]] = {pk: {} for pk in pks}
+    params: dict[int, dict[str, str]] = {pk: {} for pk in pks}
+    links: dict[int, list[Link]] = {pk: [] for pk in pks}
+    for piece in chunks(pks):
+        for table, found in ((_tags, tags), (_params, params)):
+            for row in conn.execute(sa.select(table.c.run, table.c.key, table.c.value).where(table.c.run.in_(piece))):
+                found[row[0]][row[1]] = row[2]
+        linked = sa.select(_links).where(_links.c.run.in_(piece)).order_by(_links.c.step, _links.c.target)
+        for row in conn.execute(linked):
+            links[row.run].append(_link(row))
+    latest = metrics.latest(conn, pks)
+    return [
+        Run(head=one, tags=tags[one.pk], params=params[one.pk], metrics=latest[one.pk], links=links[one.pk])
+        for one in heads
+    ]
+
+
+def insert(unit: Unit, new: NewRun) -> bool:
+    """Add a run; False when its id is taken."""
+    values = {
+        "scope": new.scope,
+        "id": new.id,
+        "experiment": new.experiment,
+        "origin": new.origin,
+        "status": new.status,
+        "display_name": new.display_name,
+        "description": new.description,
+        "hidden": new.hidden,
+        "parent": new.parent,
+        "root": new.root or new.id,
+        "user": new.user,
+        "artifact_uri": new.artifact_uri,
+        "properties": encode(new.properties),
+        "created_at": unit.now,
+        "started_at": new.started_at,
+        "ordered_at": unit.now if new.started_at is None else new.started_at,
+        "modified_at": unit.now,
+    }
+    if not insert_or_ignore(unit.conn, _t, values):
+        return False
+    made = find(unit.conn, new.scope, new.id)
+    assert made is not None, "the run was inserted in this transaction"
+    set_tags(unit, made[0], new.tags)
+    return True
+
+
+def update(unit: Unit, pk: int, **values: Any) -> None:
+    """Change columns of one run; `properties` and `error` are given as documents."""
+    for name in ("properties", "error"):
+        if values.get(name) is not None:
+            values[name] = encode(values[name])
+    unit.conn.execute(sa.update(_t).where(_t.c.pk == pk).values(**values, modified_at=unit.now))
+
+
+def transition(unit: Unit, scope: str, id_: str, expected: tuple[str, ...], new: str, **values: Any) -> bool:
+    """Move the status to `new` if it stands in `expected`; False when somebody else was faster."""
+    if values.get("error") is not None:
+        values["error"] = encode(values["error"])
+    where = sa.and_(_t.c.scope == scope, _t.c.id == id_)
+    return unit.transition(_t, where, "status", expected, new, **values, modified_at=unit.now)
+
+
+def set_tags(unit: Unit, pk: int, tags: Mapping[str, str]) -> None:
+    if tags:
+        run_raw(unit.conn, _SET_TAG, [(pk, key, value) for key, value in tags.items()])
+
+
+def tags(conn: sa.Connection, pk: int) -> dict[str, str]:
+    return {row.key: row.value for row in conn.execute(sa.select(_tags.c.key, _tags.c.value).where(_tags.c.run == pk))}
+
+
+def get_tag(conn: sa.Connection, pk: int, key: str) -> str | None:
+    return conn.execute(sa.select(_tags.c.value).where(_tags.c.run == pk, _tags.c.key == key)).scalar_one_or_none()
+
+
+def delete_tag(unit: Unit, pk: int, key: str) -> bool:
+    return unit.conn.execute(sa.delete(_tags).where(_tags.c.run == pk, _tags.c.key == key)).rowcount == 1
+
+
+def put_params(unit: Unit, pk: int, params: Sequence[tuple[str, str]]) -> tuple[str, str, str] | None:
+    """Add params, which never change; the first (key, kept value, other value) that would, or None."""
+    if not params:
+        return None
+    run_raw(unit.conn, _PUT_PARAM, [(pk, key, value) for key, value in params])
+    kept: dict[str, str] = {}
+    for piece in chunks({key for key, _ in params}):
+        query = sa.select(_params.c.key, _params.c.value).where(_params.c.run == pk, _params.c.key.in_(piece))
+        kept.update((row[0], row[1]) for row in unit.conn.execute(query))
+    return next(((key, kept[key], value) for key, value in params if kept[key] != value), None)
+
+
+def put_links(unit: Unit, pk: int, links: Sequence[Link]) -> None:
+    if links:
+        rows = [(pk, one.direction, one.kind, one.target, one.step, encode(one.detail)) for one in links]
+        run_raw(unit.conn, _LINK, rows)
+
+
+def children(conn: sa.Connection, scope: str, parent: str) -> list[RunHead]:
+    """The runs directly below `parent`, oldest first."""
+    query = sa.select(*HEAD).join(_e, _e.c.pk == _t.c.experiment).where(_t.c.scope == scope, _t.c.parent == parent)
+    return [head_of(row) for row in conn.execute(query.order_by(_t.c.pk)).mappings()]
+
+
+def _link(row: Any) -> Link:
+    return Link(direction=row.direction, kind=row.kind, target=row.target, step=row.step, detail=decode(row.detail))
+
+
+def head_of(row: sa.RowMapping) -> RunHead:
+    values = {name: row[name] for name in RunHead.__struct_fields__}
+    values["properties"] = decode(values["properties"])
+    values["error"] = decode(values["error"]) if values["error"] else None
+    return RunHead(**values)

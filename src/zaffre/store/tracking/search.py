@@ -1,0 +1,145 @@
+"""Searching runs: conditions and an order become one statement; pages go on behind the last row, never by counting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from zaffre.store import tables
+from zaffre.store.tracking.conditions import COMPARE, Condition, Order
+from zaffre.store.tracking.records import RunHead
+from zaffre.store.tracking.runs import HEAD, head_of
+from zaffre.store.tracking.sql import ilike, like
+
+_t = tables.runs
+_e = tables.experiments
+
+# MLflow's names of what a run is. Three of its tags are columns of ours, since the control plane shows them too.
+ATTRIBUTES: dict[str, sa.Column[Any]] = {
+    "run_id": _t.c.id,
+    "run_name": _t.c.display_name,
+    "status": _t.c.status,
+    "start_time": _t.c.started_at,
+    "end_time": _t.c.ended_at,
+    "user_id": _t.c.user,
+}
+COLUMN_TAGS: dict[str, sa.Column[Any]] = {
+    "mlflow.runName": _t.c.display_name,
+    "mlflow.note.content": _t.c.description,
+    "mlflow.parentRunId": _t.c.parent,
+}
+_TABLES = {"metric": tables.latest_metrics, "param": tables.run_params, "tag": tables.run_tags}
+
+_Key = tuple[sa.ColumnElement[Any], bool]  # what to order by, and whether descending
+
+
+def search(
+    conn: sa.Connection,
+    scope: str,
+    experiments: Sequence[int],
+    lifecycles: tuple[str, ...],
+    conditions: Sequence[Condition],
+    orders: Sequence[Order],
+    after: Sequence[Any] | None,
+    limit: int,
+) -> list[tuple[RunHead, list[Any]]]:
+    """Up to `limit` runs, each with its place: given as `after`, the next page begins behind it.
+
+    Raises ValueError when `after` does not fit the order.
+    """
+    keys, joins = _order(orders)
+    source = sa.join(_t, _e, _e.c.pk == _t.c.experiment)
+    for table, key in joins:
+        source = sa.outerjoin(source, table, sa.and_(table.c.run == _t.c.pk, table.c.key == key))
+    places = [key.label(f"place_{index}") for index, (key, _) in enumerate(keys)]
+    query = (
+        sa.select(*HEAD, *places)
+        .select_from(source)
+        .where(_t.c.scope == scope, _t.c.experiment.in_(experiments), _t.c.lifecycle.in_(lifecycles))
+        .where(*(_where(conn, condition) for condition in conditions))
+        .order_by(*(key.desc() if down else key.asc() for key, down in keys))
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(_behind(keys, after))
+    rows = conn.execute(query).mappings()
+    return [(head_of(row), [row[f"place_{index}"] for index in range(len(keys))]) for row in rows]
+
+
+def _where(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
+    column = ATTRIBUTES[condition.key] if condition.entity == "attribute" else None
+    if condition.entity == "tag":
+        column = COLUMN_TAGS.get(condition.key)
+    if column is not None:
+        return _compare(conn, column, condition)
+    table = _TABLES[condition.entity]
+    here = sa.select(sa.literal(1)).where(table.c.run == _t.c.pk, table.c.key == condition.key)
+    if condition.op == "IS NULL":
+        return ~sa.exists(here)
+    if condition.op != "IS NOT NULL":
+        here = here.where(_compare(conn, table.c.value, condition))
+        if condition.entity == "metric":
+            here = here.where(table.c.is_nan.is_(sa.false()))
+    return sa.exists(here)
+
+
+def _compare(conn: sa.Connection, column: sa.ColumnElement[Any], condition: Condition) -> sa.ColumnElement[bool]:
+    value: Any = condition.value
+    made: sa.ColumnElement[bool]
+    match condition.op:
+        case "LIKE":
+            made = like(conn, column, value)
+        case "ILIKE":
+            made = ilike(column, value)
+        case "IN":
+            made = column.in_(value)
+        case "NOT IN":
+            made = column.not_in(value)
+        case "IS NULL":
+            made = column.is_(None)
+        case "IS NOT NULL":
+            made = column.is_not(None)
+        case comparison:
+            made = COMPARE[comparison](column, value)
+    return made
+
+
+def _order(orders: Sequence[Order]) -> tuple[list[_Key], list[tuple[Any, str]]]:
+    """The keys to sort by and the tables they need. Absent values come last whichever way, before them NaN."""
+    keys: list[_Key] = []
+    joins: list[tuple[Any, str]] = []
+    for index, order in enumerate(orders):
+        column = ATTRIBUTES.get(order.key) if order.entity == "attribute" else None
+        if order.entity == "tag":
+            column = COLUMN_TAGS.get(order.key)
+        if order.entity == "attribute" and order.key == "start_time":
+            keys.append((_t.c.ordered_at, order.descending))
+            continue
+        nan: tuple[Any, ...] = ()
+        if column is None:
+            table = _TABLES[order.entity].alias(f"order_{index}")
+            joins.append((table, order.key))
+            column = table.c.value
+            if order.entity == "metric":
+                nan = ((table.c.is_nan.is_(sa.true()), 1),)
+        keys.append((sa.case((column.is_(None), 2), *nan, else_=0), False))
+        empty: Any = "" if isinstance(column.type, sa.Text) else 0
+        keys.append((sa.func.coalesce(column, sa.literal(empty, column.type)), order.descending))
+    keys.append((_t.c.ordered_at, True))
+    keys.append((_t.c.pk, True))
+    return keys, joins
+
+
+def _behind(keys: list[_Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
+    """What sorts behind the place `after`: later in the first key, or equal there and later in the next, and so on."""
+    if len(after) != len(keys):
+        raise ValueError("the place belongs to another order")
+    either: list[sa.ColumnElement[bool]] = []
+    for index, (key, down) in enumerate(keys):
+        same = [keys[before][0] == after[before] for before in range(index)]
+        either.append(sa.and_(*same, key < after[index] if down else key > after[index]))
+    first, down = keys[0]
+    # Implied by the rest, but it is what lets an index begin at the right place.
+    return sa.and_(first <= after[0] if down else first >= after[0], sa.or_(*either))

