@@ -117,6 +117,7 @@ class Application:
             [blob.mount(blobs, tokens, settings, runtime)],
             {"arm": arm_error, "history": arm_error, "login": login.error_form, "mlflow": mlflow.error_form},
             tokens,
+            keys,
             workspaces,
             database,
         )

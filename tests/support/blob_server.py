@@ -18,6 +18,7 @@ from zaffre.protocols.blob.documents import error_answer
 from zaffre.runtime import Runtime
 from zaffre.services.access import Principal
 from zaffre.services.blobs import Blobs
+from zaffre.services.keys import ApiKeys
 from zaffre.services.tokens import MACHINE_LEARNING, STORAGE, Tokens
 from zaffre.services.workspaces import Workspace, Workspaces
 from zaffre.settings import Settings
@@ -52,8 +53,8 @@ class Services:
         self.workspaces = Workspaces(self.database, Vault(self.settings.keys / "vault.key"), "local")
         self.blobs = Blobs(self.database, self.objects, self.workspaces)
         self.tokens = Tokens(self.settings, self.clock, lambda _scope, _run: True)
-        self.workspace = asyncio.run(self.workspaces.create(PLATFORM, "sub", "group", "one"))
-        self.other = asyncio.run(self.workspaces.create(PLATFORM, "sub", "group", "two"))
+        self.workspace = asyncio.run(self.workspaces.create(PLATFORM, "sub", "group", "one", {}))
+        self.other = asyncio.run(self.workspaces.create(PLATFORM, "sub", "group", "two", {}))
         self.key = self.key_of(self.workspace)
 
     def key_of(self, workspace: Workspace) -> str:
@@ -79,7 +80,8 @@ class BlobServer(Services):
         self.port: int = self.socket.getsockname()[1]
         super().__init__(home, self.port)
         blob = mount(self.blobs, self.tokens, self.settings, self.clock)
-        gateway = Gateway([], [blob], {"blob": error_answer}, self.tokens, self.workspaces, self.database)
+        api_keys = ApiKeys(self.database)
+        gateway = Gateway([], [blob], {"blob": error_answer}, self.tokens, api_keys, self.workspaces, self.database)
         config = uvicorn.Config(gateway, log_level="warning", lifespan="off", proxy_headers=False)
         self._server = _Announcing(config)
         self._thread = threading.Thread(target=self._server.run, args=([self.socket],), daemon=True)

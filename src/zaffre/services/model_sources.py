@@ -1,4 +1,4 @@
-"""Where a model comes from: every way MLflow's clients name the files of a model, as one URI and, if ours, one place.
+"""Where a model comes from: every way MLflow's clients name a model's files, as one URI and, if ours, one place.
 
 Artifacts lie in the container `azureml`: those of run R under `ExperimentRun/dcid.R/`, those of the logged model M under
 `ExperimentRun/dcid.M/`, so that the run history, which takes either for a run, finds both by one rule.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import InvalidInput, NotFound
@@ -26,38 +27,47 @@ _OUTSIDE = re.compile(r"(?:s3|gs|wasbs?|abfss?|hdfs|viewfs|dbfs|https?):/.+", re
 _OURS = ("azureml:", "runs:/", "/")
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """`uri` is what is kept; `place` is set when that is on this server. The ids are those of the logged model it names."""
+
+    uri: str
+    place: Place | None = None
+    model_id: str | None = None
+    run_id: str | None = None
+
+
 class ModelSources:
     def __init__(self, database: Database, places: Places, tracking: Tracking) -> None:
         self._database = database
         self._places = places
         self._tracking = tracking
 
-    async def resolve(self, workspace: Workspace, source: str) -> tuple[str, Place | None, str | None]:
-        """(URI to keep, the place when it is on this server, the id of the logged model it names).
-
-        Raises InvalidInput for what the server cannot reach, such as a folder of the client's machine.
-        """
-        if match := _LOGGED.fullmatch(source):
-            logged = await self._tracking.models.get(workspace.id, match["id"])
-            location = logged.model.experiment_location
-            folder = model_folder(location, match["id"]) if location else ARTIFACT_SCHEME + run_folder(match["id"])
-            uri, held, _ = await self.resolve(workspace, f"{folder}/{match['path'] or ''}".rstrip("/"))
-            return uri, held, match["id"]
-        if match := _REGISTERED.fullmatch(source):
+    async def resolve(self, workspace: Workspace, text: str) -> Source:
+        """Raises InvalidInput for what the server cannot reach, such as a folder of the client's machine."""
+        if match := _LOGGED.fullmatch(text):
+            return await self._logged(workspace, match["id"], match["path"] or "")
+        if match := _REGISTERED.fullmatch(text):
             return await self.resolve(workspace, await self._registered(workspace, match))
-        if source.startswith(ARTIFACT_SCHEME):
-            place = artifact_place(workspace, source.removeprefix(ARTIFACT_SCHEME).strip("/"))
-            return uri_of(workspace, place), place, None
-        if _OUTSIDE.fullmatch(source) and f"{workspace.account}." not in source:
-            return source, None, None
-        if not source.startswith(_OURS) and "://" not in source:
+        if text.startswith(ARTIFACT_SCHEME):
+            place = artifact_place(workspace, text.removeprefix(ARTIFACT_SCHEME).strip("/"))
+            return Source(uri=uri_of(workspace, place), place=place)
+        if _OUTSIDE.fullmatch(text) and f"{workspace.account}." not in text:
+            return Source(uri=text)
+        if not text.startswith(_OURS) and "://" not in text:
             raise InvalidInput(
-                f"Field 'source': '{source[:200]}' is no place this server can reach. Log the model to a run first and "
+                f"Field 'source': '{text[:200]}' is no place this server can reach. Log the model to a run first and "
                 "register it from there.",
                 target="source",
             )
-        place = await self._places.resolve(workspace, source, "source")
-        return uri_of(workspace, place), place, None
+        place = await self._places.resolve(workspace, text, "source")
+        return Source(uri=uri_of(workspace, place), place=place)
+
+    async def _logged(self, workspace: Workspace, model_id: str, path: str) -> Source:
+        model = (await self._tracking.models.get(workspace.id, model_id)).model
+        location = model.experiment_location
+        folder = model_folder(location, model_id) if location else ARTIFACT_SCHEME + run_folder(model_id)
+        found = await self.resolve(workspace, f"{folder}/{path}".rstrip("/"))
+        return msgspec.structs.replace(found, model_id=model_id, run_id=model.source_run)
 
     async def _registered(self, workspace: Workspace, match: re.Match[str]) -> str:
         """The URI of a version that is registered already, as a copy between models names it."""

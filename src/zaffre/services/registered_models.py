@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 import yaml
 
-from zaffre.errors import Conflict, InvalidInput, NotFound
+from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed
 from zaffre.services import assets
 from zaffre.services.blobs import Blobs
 from zaffre.services.model_sources import ModelSources
@@ -27,6 +27,7 @@ from zaffre.store.unit import Actor, Unit
 MODELS = "workspaces/models"
 VERSIONS = assets.versions_of(MODELS)
 STAGES = ("None", "Staging", "Production", "Archived")
+PROMPT_TAG = "mlflow.prompt.is_prompt"
 _MLMODEL_LIMIT = 1024 * 1024
 
 
@@ -49,6 +50,7 @@ class RegisteredModels:
         self, actor: Actor, workspace: Workspace, name: str, description: str | None, tags: dict[str, str]
     ) -> Model:
         """A new registered model. Raises Conflict when there is one of that name, in any case."""
+        _refuse_prompt(tags)
         kind = self._kinds[MODELS]
         kind.check_name(name)
         body = kind.accept({"properties": {"description": description, "tags": tags}})
@@ -147,14 +149,16 @@ class RegisteredModels:
         tags: dict[str, str],
     ) -> tuple[Row, Row]:
         """The next version of a model that exists; answers the container and the version."""
-        uri, place, origin = await self._sources.resolve(workspace, source)
-        flavors = await self._flavors(place) if place else {}
+        _refuse_prompt(tags)
+        found = await self._sources.resolve(workspace, source)
+        run_id, model_id = run_id or found.run_id, model_id or found.model_id
+        flavors = await self._flavors(found.place) if found.place else {}
         kind = self._kinds[VERSIONS]
         body = kind.accept(
             {
                 "properties": {
-                    "modelUri": uri,
-                    "modelType": "mlflow_model" if flavors or place is None else "custom_model",
+                    "modelUri": found.uri,
+                    "modelType": "mlflow_model" if flavors or found.place is None else "custom_model",
                     "flavors": flavors,
                     "description": description,
                     "tags": tags,
@@ -163,7 +167,7 @@ class RegisteredModels:
                 }
             }
         )
-        known = {"source": source, "run_id": run_id, "run_link": run_link, "model_id": model_id or origin}
+        known = {"source": source, "run_id": run_id, "run_link": run_link, "model_id": model_id}
         server = {"mlflow": {**{key: value for key, value in known.items() if value}, "user": actor.name}}
 
         def work(unit: Unit) -> tuple[Row, Row]:
@@ -242,8 +246,8 @@ class RegisteredModels:
 
     async def place(self, workspace: Workspace, row: Row) -> tuple[str, Place | None]:
         """Where a version's files lie: its URI, and the place if it is on this server."""
-        uri, place, _ = await self._sources.resolve(workspace, row.body["properties"]["modelUri"])
-        return uri, place
+        found = await self._sources.resolve(workspace, row.body["properties"]["modelUri"])
+        return found.uri, found.place
 
     # ---- helpers
     async def _flavors(self, place: Place) -> dict[str, Any]:
@@ -321,6 +325,13 @@ def stage_of(version: Row) -> str:
     return stage if stage in STAGES else "None"
 
 
+def _refuse_prompt(tags: dict[str, str]) -> None:
+    if PROMPT_TAG in tags:
+        raise NotServed(
+            "MLflow's prompts are not served by this version of Zaffre: a prompt has no files, so it is no model."
+        )
+
+
 def _versions(conn: sa.Connection, workspace: Workspace, name: str) -> list[Row]:
     return rows.listing(conn, workspace.id, VERSIONS, parent=name, archived=False)
 
@@ -348,16 +359,23 @@ def _texts(data: Any) -> dict[str, str]:
     }
 
 
+def _tag(row: Row, key: str) -> str | None:
+    # Every search of mlflow 2.21 and later asks for models that are not prompts by `!= 'true'` on this tag.
+    absent = "false" if key == PROMPT_TAG else None
+    found: str | None = row.body["properties"].get("tags", {}).get(key, absent)
+    return found
+
+
 def _value(row: Row, entity: str, key: str) -> Any:
     if entity == "tag":
-        return row.body["properties"].get("tags", {}).get(key)
+        return _tag(row, key)
     return {"name": row.name, "creation_timestamp": row.created_at, "last_updated_timestamp": row.modified_at}[key]
 
 
 def _version_value(pair: tuple[Row, Row], entity: str, key: str) -> Any:
     container, row = pair
     if entity == "tag":
-        return row.body["properties"].get("tags", {}).get(key)
+        return _tag(row, key)
     known = row.server.get("mlflow", {})
     return {
         "name": container.name,

@@ -181,7 +181,7 @@ class _SigningKeys:
     def verifying(self, kid: str) -> rsa.RSAPublicKey:
         key = self._keys.get(kid)
         if key is None:
-            raise jwt.InvalidKeyError("it is signed with an unknown key")
+            raise jwt.InvalidTokenError("it is signed with an unknown key")
         return key.public_key()
 
     def public(self) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from itertools import takewhile
 from pathlib import Path
@@ -81,9 +82,9 @@ def never_ready(plan: DeploymentPlan, answer: str) -> Diagnosis:
 
 def missing_part(plan: DeploymentPlan) -> Diagnosis | None:
     """What can be seen to be missing before anything is started."""
-    if not Path(plan.interpreter).exists():
+    if not os.access(plan.interpreter, os.X_OK):
         return Diagnosis(
-            reason=f"the environment's interpreter {plan.interpreter} does not exist.",
+            reason=f"the environment's interpreter {plan.interpreter} does not exist or cannot be run.",
             hint="Create the deployment again; its environment will be rebuilt.",
         )
     if not Path(plan.model_dir).exists():

@@ -35,6 +35,7 @@ def server_environment(
         "PATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "SERVICE_NAME": plan.endpoint,
+        "MLFLOW_DISABLE_TELEMETRY": "true",  # a self-hosted model server tells nobody outside about itself
         "WORKER_COUNT": str(plan.workers),
         "WORKER_TIMEOUT": str(longest),
         "SCORING_TIMEOUT_MS": str(math.ceil(plan.request_timeout_s * 1000)),

@@ -33,7 +33,7 @@ from zaffre.runtime import Runtime
 P = ParamSpec("P")
 T = TypeVar("T")
 BUFFER = 1024 * 1024
-THREADS = 4
+THREADS = 8  # most of their time is waiting for the disk
 DRAFTS = "drafts"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -91,6 +91,7 @@ def insert(
             modified_by_type=actor.kind,
         )
         .on_conflict_do_nothing()
+        .execution_options(preserve_rowcount=True)  # psycopg answers the new key, and SQLAlchemy then drops the count
     )
     return result.rowcount == 1
 

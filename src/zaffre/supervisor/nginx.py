@@ -33,6 +33,7 @@ class Nginx:
         self.running = asyncio.Event()
         self.adopted = False
         self.binary: NginxBinary | None = None
+        self.version: str | None = None  # of the running one
         self._home = home
         self._console = console
         self._hosts = hosts
@@ -62,6 +63,7 @@ class Nginx:
             process = Watched.open(record.identity)
             if process is not None:
                 self._process, self._port, self.adopted = process, wanted, True
+                self.version = record.version
                 self._console.log("INFO", f"nginx (pid {process.pid}) of an earlier supervisor is adopted.")
                 self.running.set()
                 return wanted
@@ -191,6 +193,7 @@ class Nginx:
         popen = _spawn(self.binary, self._home, self._listeners)
         process = Watched.child(popen.pid)
         self._process, self._popen, self.adopted = process, popen, False
+        self.version = self.binary.version
         NginxRecord(process.identity, self.addresses, self.binary.version).write(self._home)
         if not await self._taken_over(process, frozenset()):
             await process.end((SIGKILL, 2.0))

@@ -37,6 +37,7 @@ class Supervisor:
         self._since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._edge_known = asyncio.Event()
         self._cancel_jobs = False
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -78,7 +79,7 @@ class Supervisor:
             },
             "nginx": {
                 "pid": nginx.pid,
-                "version": nginx.binary.version if nginx.binary else None,
+                "version": nginx.version,
                 "adopted": nginx.adopted,
             }
             if self._options.edge
@@ -150,6 +151,7 @@ class Supervisor:
         binary = await find_binary(self._options.nginx)
         self._check_safe(binary)
         await self._nginx.use(binary)
+        self._edge_known.set()
         access = self._home.logs / "access.log"
         self._keep(nginx_log.follow(self._home.nginx_errors, access, self._console.log, self._nginx.reopen_logs))
         self._keep(self._reloads.run())
@@ -170,6 +172,9 @@ class Supervisor:
         if self._options.edge:
             try:
                 async with asyncio.timeout(_EDGE_SECONDS):
+                    await (
+                        self._edge_known.wait()
+                    )  # an adopted nginx runs all along, but may have to be replaced or refused
                     await self._nginx.running.wait()
             except TimeoutError:
                 why = self._reloads.last_error or "the application did not say that it wrote nginx's files."

@@ -201,7 +201,13 @@ async def _overwriting(request: BlobRequest, write: Callable[[Conditions], Await
 
 def _overrides(request: BlobRequest) -> dict[str, str]:
     """Response headers that the SAS sets."""
-    return request.caller.grant.overrides if request.caller.grant is not None else {}
+    found = request.caller.grant.overrides if request.caller.grant is not None else {}
+    for name, value in found.items():
+        if not value.isascii() or not value.isprintable():
+            raise InvalidInput(
+                f"What the signature sets as {name} cannot be a header.", code="InvalidQueryParameterValue"
+            )
+    return found
 
 
 def _written(blob: Blob) -> dict[str, str]:

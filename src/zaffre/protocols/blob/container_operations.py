@@ -42,7 +42,7 @@ async def list_blobs(request: BlobRequest) -> Response:
     includes = set(query.get("include", "").lower().split(","))
     if not includes <= _SERVED_INCLUDES:
         raise NotServed(f"include={','.join(sorted(includes - _SERVED_INCLUDES))} is not served in listings.")
-    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    prefix, delimiter = _plain(query, "prefix"), _plain(query, "delimiter")
     marker, limit = query.get("marker", ""), _limit(query)
     page = await request.storage.blobs.listing(
         address.account,
@@ -68,7 +68,7 @@ async def list_blobs(request: BlobRequest) -> Response:
 
 async def list_containers(request: BlobRequest) -> Response:
     query, account = request.call.query, request.address.account
-    prefix, marker, limit = query.get("prefix", ""), query.get("marker", ""), _limit(query)
+    prefix, marker, limit = _plain(query, "prefix"), query.get("marker", ""), _limit(query)
     start = documents.from_marker(marker)
     found = await request.storage.blobs.containers(account)
     matching = [one for one in found if one.name.startswith(prefix) and one.name >= start]
@@ -89,6 +89,13 @@ CONTAINER_OPERATIONS = {
 ACCOUNT_OPERATIONS = {
     ("GET", "list"): Operation("List Containers", list_containers, "s", "l"),
 }
+
+
+def _plain(query: dict[str, str], name: str) -> str:
+    value = query.get(name, "")
+    if "\0" in value:
+        raise InvalidInput(f"'{name}' holds a NUL character.", code="InvalidQueryParameterValue")
+    return value
 
 
 def _limit(query: dict[str, str]) -> int:

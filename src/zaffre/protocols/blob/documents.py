@@ -146,10 +146,13 @@ def marker_of(name: str) -> str:
 def from_marker(marker: str) -> str:
     """Raises InvalidInput for one that we did not give out."""
     try:
-        return base64.urlsafe_b64decode(marker.encode()).decode()
+        name = base64.urlsafe_b64decode(marker.encode()).decode()
     except (binascii.Error, ValueError):
+        name = "\0"
+    if "\0" in name:
         message = "The marker is not one that a listing of this server ended with."
-        raise InvalidInput(message, code="InvalidQueryParameterValue") from None
+        raise InvalidInput(message, code="InvalidQueryParameterValue")
+    return name
 
 
 def _open(endpoint: str, container: str, **echo: str | int) -> str:

@@ -185,7 +185,7 @@ class Runs:
                     target=key,
                 )
             metrics.log(unit, pk, batch.metrics)
-            _apply_tags(unit, scope, pk, batch.tags)
+            apply_tags(unit, scope, pk, batch.tags)
             unit.ring("metrics", run_id)
 
         await self._database.write(work)
@@ -293,7 +293,8 @@ class Runs:
         return pk, origin
 
 
-def _apply_tags(unit: Unit, scope: str, pk: int, tags: Mapping[str, str]) -> None:
+def apply_tags(unit: Unit, scope: str, pk: int, tags: Mapping[str, str]) -> None:
+    """Set tags of the run with the key `pk`; the three that are columns of ours go there."""
     if not tags:
         return
     plain = dict(tags)

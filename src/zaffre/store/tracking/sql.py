@@ -27,7 +27,9 @@ def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
 
 def insert_or_ignore(conn: sa.Connection, table: sa.Table, values: dict[str, Any]) -> bool:
     """Insert a row; False when a unique constraint says it is there already."""
-    result = conn.execute(dialect_insert(conn, table).values(values).on_conflict_do_nothing())
+    statement = dialect_insert(conn, table).values(values).on_conflict_do_nothing()
+    # PostgreSQL answers the new key here, and SQLAlchemy then drops the count unless told otherwise.
+    result = conn.execute(statement.execution_options(preserve_rowcount=True))
     return result.rowcount == 1
 
 
