@@ -25,6 +25,7 @@ from zaffre.control.edge import EdgeController
 from zaffre.control.endpoints import EndpointController
 from zaffre.control.jobs import JobController
 from zaffre.control.link import SupervisorLink
+from zaffre.control.maintenance import Maintenance
 from zaffre.control.serving_plan import ServingPlans
 from zaffre.edge.binary import find_nginx
 from zaffre.execution.bell import BellSocket
@@ -34,6 +35,7 @@ from zaffre.execution.environments.spec import EnvironmentSpec, resolve
 from zaffre.execution.executors.local import LocalExecutor
 from zaffre.gateway.answers import arm_error
 from zaffre.gateway.app import Gateway
+from zaffre.gateway.recorder import Recorder
 from zaffre.protocols import arm, blob, health, history, login, mlflow
 from zaffre.protocols.arm.actions import Actions
 from zaffre.runtime import Runtime
@@ -54,8 +56,8 @@ from zaffre.services.tracking import Tracking
 from zaffre.services.workspaces import Workspaces
 from zaffre.serving import server as model_server
 from zaffre.settings import Settings
+from zaffre.store import crashpoint, migrate
 from zaffre.store import jobs as job_rows
-from zaffre.store import migrate
 from zaffre.store.database import Database
 from zaffre.store.objects import Objects
 from zaffre.store.seal import Vault
@@ -75,6 +77,7 @@ class Application:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.database = database = Database(settings.database, runtime)
         migrate.upgrade(database.engine)
+        crashpoint.arm(settings.run / "crashpoints", database.bells)
         vault = Vault(settings.keys / "vault.key")
         objects = Objects(settings.objects, runtime)
         self.workspaces = workspaces = Workspaces(database, vault, settings.location)
@@ -120,6 +123,7 @@ class Application:
             keys,
             workspaces,
             database,
+            Recorder(Path(os.environ["ZAFFRE_RECORD"])) if "ZAFFRE_RECORD" in os.environ else None,
         )
         bell = settings.run / "bell.sock"
         self.jobs = JobController(
@@ -135,6 +139,7 @@ class Application:
             bell,
         )
         self.job_service = jobs
+        self.maintenance = Maintenance(settings, database, blobs)
         self.bell = BellSocket(bell, self.jobs.ring)
         nginx = find_nginx(os.environ.get("ZAFFRE_NGINX")) if settings.edge else None
         edge = EdgeController(database, vault, settings.edge_folder, listen, nginx, link.edge_changed)
@@ -151,11 +156,13 @@ class Application:
         self.bell.open()
         await self.jobs.start()
         await self.endpoints.start()
+        self.maintenance.start()
 
     async def stop(self, *, models: bool, cancel_jobs: bool) -> list[str]:
         """End what a stop ends; the names of the jobs that go on."""
         if cancel_jobs:
             await self._cancel_all()
+        await self.maintenance.stop()
         running = await self.jobs.stop()
         await self.endpoints.stop(servers=models)
         return running
@@ -214,14 +221,21 @@ async def _serve(settings: Settings, handles: dict[str, Any]) -> None:
         loop.add_signal_handler(number, stopping.set)
     # Answering comes first: nginx is told to start only when somebody is behind it.
     serving = asyncio.create_task(_answer(server, sockets))
-    await application.start()
-    gc.collect()
-    gc.freeze()
-    link.send({"type": "ready"})
-    _log.info("ready", extra={"address": settings.address, "pid": os.getpid()})
+    starting = asyncio.create_task(application.start())
     asked = asyncio.create_task(link.stop_asked())
     told = asyncio.create_task(stopping.wait())
-    await asyncio.wait({asked, told, serving}, return_when=asyncio.FIRST_COMPLETED)
+    ends = {asked, told, serving}
+    await asyncio.wait({starting, *ends}, return_when=asyncio.FIRST_COMPLETED)
+    if not any(end.done() for end in ends):
+        starting.result()
+        gc.freeze()  # what is there now stays; looking at it again would cost each full collection 100 ms
+        gc.enable()  # zaffre.supervisor.entry has turned it off
+        link.send({"type": "ready"})
+        _log.info("ready", extra={"address": settings.address, "pid": os.getpid()})
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    else:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
     wish = asked.result() if asked.done() else {"models": False, "cancel_jobs": False}
     running = await application.stop(models=bool(wish.get("models")), cancel_jobs=bool(wish.get("cancel_jobs")))
     link.send({"type": "stopped", "running_jobs": running})

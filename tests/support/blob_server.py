@@ -44,10 +44,10 @@ class Clock(Runtime):
 class Services:
     """Database, objects and services in a folder; `workspace` is one of two that exist."""
 
-    def __init__(self, home: Path, port: int = 0) -> None:
+    def __init__(self, home: Path, port: int = 0, url: str | None = None) -> None:
         self.clock = Clock()
         self.settings = Settings(home=home, port=port)
-        self.database = Database(f"sqlite:///{home / 'zaffre.db'}", self.clock)
+        self.database = Database(url or f"sqlite:///{home / 'zaffre.db'}", self.clock)
         tables.metadata.create_all(self.database.engine)
         self.objects = Objects(self.settings.objects, self.clock)
         self.workspaces = Workspaces(self.database, Vault(self.settings.keys / "vault.key"), "local")

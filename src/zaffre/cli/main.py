@@ -58,6 +58,8 @@ def main() -> None:
     sys.excepthook = _one_line
     try:
         cli.main(prog_name="zaffre")
+    except SystemExit:  # how click ends; said first, as the next line imports what help need not
+        raise
     except _expected() as error:
         click.echo(f"zaffre: {error}", err=True)
         sys.exit(1)

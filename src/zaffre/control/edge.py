@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from zaffre.edge.binary import NginxBinary
 from zaffre.edge.config import write_edge
+from zaffre.edge.errors import EdgeError
 from zaffre.edge.plan import Deployment, EdgePlan, Endpoint, upstream_name
 from zaffre.errors import Unavailable
 from zaffre.services.durations import seconds
@@ -54,7 +55,10 @@ class EdgeController:
             return
         async with self._lock:
             plan = await self._database.read(self._plan)
-            changed = await asyncio.to_thread(write_edge, self._folder, plan, self._nginx)
+            try:
+                changed = await asyncio.to_thread(write_edge, self._folder, plan, self._nginx)
+            except EdgeError as problem:
+                raise Unavailable(f"nginx's files cannot be written, the old ones go on: {problem}") from problem
             if not changed and self._announced:
                 return
             error = await self._announce(next(self._numbers))

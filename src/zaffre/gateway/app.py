@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from zaffre.errors import NotAllowed, NotFound, Unauthenticated, ZaffreError
 from zaffre.gateway.answers import arm_error
 from zaffre.gateway.call import Call
+from zaffre.gateway.recorder import Recorder
 from zaffre.gateway.routes import Access, Handler, Route, Router
 from zaffre.services import access, keys
 from zaffre.services.keys import ApiKeys
@@ -53,6 +54,7 @@ class Gateway:
         api_keys: ApiKeys,
         workspaces: Workspaces,
         database: Database,
+        recorder: Recorder | None = None,
     ) -> None:
         self._router = Router(routes)
         self._mounts = tuple(mounts)
@@ -61,6 +63,7 @@ class Gateway:
         self._api_keys = api_keys
         self._workspaces = workspaces
         self._database = database
+        self._recorder = recorder
         self._steps: tuple[Step, ...] = (
             self._mounted,
             self._find_route,
@@ -69,6 +72,11 @@ class Gateway:
             self._authorize,
             self._answer,
         )
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Every route but those of the mounts, which route by themselves."""
+        return self._router.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -169,6 +177,11 @@ class Gateway:
     def _record(self, call: Call, response: Response, seconds: float) -> None:
         """One line a request that changed the control plane, failed or was slow; nginx's own log has them all."""
         route: Route | None = getattr(call, "route", None)
+        if self._recorder is not None and response.status_code < 300:
+            named = (route.protocol, route.operation) if route else call.scope.get("zaffre.operation")
+            if named is not None:
+                protocol, operation = named
+                self._recorder.note(protocol, operation, call.headers.get("user-agent", ""))
         changes = route is not None and route.protocol == "arm" and call.method != "GET"
         if changes or response.status_code >= 400 or seconds > _SLOW_S:
             principal = getattr(call, "principal", None)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 BODY_LIMIT = 16 * 1024 * 1024
+NUL = rb"\u0000"
 
 
 class Call(Request):
@@ -43,6 +44,8 @@ class Call(Request):
         """The query's parameters, names in lower case (ARM compares them so); the last one of a name wins."""
         if self._query is None:
             text = self.scope["query_string"].decode("latin-1")
+            if "%00" in text:
+                raise InvalidInput("The query holds a NUL character.")
             self._query = {name.lower(): value for name, value in parse_qsl(text, keep_blank_values=True)}
         return self._query
 
@@ -86,11 +89,20 @@ class Call(Request):
         """The body as JSON of `type_`. Raises InvalidInput that names the field and what was expected."""
         body = await self.body_bytes(limit)
         try:
-            return msgspec.json.decode(body or b"{}", type=type_)
+            found = msgspec.json.decode(body or b"{}", type=type_)
         except msgspec.ValidationError as error:
             raise invalid_field(error) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(f"The body is not valid JSON: {error}.", code="InvalidRequestContent") from None
+        if NUL in body:
+            refuse_nul(found)
+        return found
+
+
+def refuse_nul(found: object) -> None:
+    """PostgreSQL keeps no NUL in a text, so neither database is given one."""
+    if NUL in msgspec.json.encode(found).replace(b"\\\\", b""):
+        raise InvalidInput("A text in the request holds a NUL character.", code="InvalidRequestContent")
 
 
 def invalid_field(error: msgspec.ValidationError, prefix: str = "") -> InvalidInput:

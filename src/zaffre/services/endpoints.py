@@ -10,7 +10,7 @@ import msgspec
 from zaffre.errors import Conflict, InvalidInput, NotFound
 from zaffre.services.jobs import environment
 from zaffre.services.kinds.base import Document, Kind
-from zaffre.services.kinds.endpoints import check_key
+from zaffre.services.kinds.endpoints import check_key, check_pair
 from zaffre.services.places import Places
 from zaffre.services.resources import ListQuery, Resources, Written
 from zaffre.services.workspaces import Workspace
@@ -96,6 +96,10 @@ class Endpoints:
             row = resources.get(unit.conn, workspace.id, ENDPOINT, name, lock=True)
             if row is None or row.state == "Deleting":
                 raise NotFound(f"There is no online endpoint '{name}' in workspace '{workspace.name}'.")
+            other = next(secret for word, secret in KEY_NAMES.items() if word != which)
+            kept = self._resources.vault.get(unit.conn, workspace.id, _secret(name, other))
+            if kept is not None:
+                check_pair(str(key), kept, field="keyValue")
             self._resources.vault.put(unit, workspace.id, _secret(name, KEY_NAMES[which]), str(key))
             operations.begin(unit, operation, workspace.id, f"{ENDPOINT}//{name}")
             resources.update(unit, actor, row.pk, state="Updating", server={**row.server, "operation": operation})
@@ -118,10 +122,16 @@ class Endpoints:
                     raise Conflict(
                         f"The endpoint name '{name}' is taken on this server; its address must be unique. Choose another."
                     )
+            properties = body.get("properties") or {}
+            given, vault = properties.get("keys") or {}, self._resources.vault
+            both = [
+                given.get(key) or vault.get(unit.conn, workspace.id, _secret(name, key)) for key in KEY_NAMES.values()
+            ]
+            check_pair(*(key for key in both if key), field="properties.keys")
             below = {
                 found.name.lower() for found in resources.listing(unit.conn, workspace.id, DEPLOYMENT, parent=name)
             }
-            for deployment in (body.get("properties") or {}).get("traffic") or {}:
+            for deployment in properties.get("traffic") or {}:
                 if deployment.lower() not in below:
                     raise InvalidInput(
                         f"Field 'properties.traffic': endpoint '{name}' has no deployment '{deployment}'.",

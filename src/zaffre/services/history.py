@@ -8,7 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import InvalidInput, NotFound
-from zaffre.services.workspaces import Workspace
+from zaffre.services.tracking.runs import apply_tags
+from zaffre.services.workspaces import BLOB_STORE, Workspace
 from zaffre.store import jobs
 from zaffre.store.database import Database
 from zaffre.store.jobs import JobRow
@@ -53,6 +54,14 @@ class History:
             raise _missing(workspace, run_id)
         return found
 
+    @staticmethod
+    def output_uri(workspace: Workspace, job: JobRow, name: str) -> str:
+        """The datastore address of a named output."""
+        given = job.body["properties"]["outputs"][name].get("uri")
+        if given:
+            return str(given)
+        return f"azureml://{workspace.uri}/datastores/{BLOB_STORE}/paths/azureml/{job.id}/{name}/"
+
     async def change(
         self, actor: Actor, workspace: Workspace, run_id: str, experiment: str | None, change: Change
     ) -> Run:
@@ -82,7 +91,7 @@ class History:
             if change.properties:
                 values["properties"] = {**head.properties, **change.properties}
             runs.update(unit, head.pk, **values)
-            runs.set_tags(unit, head.pk, change.tags or {})
+            apply_tags(unit, workspace.id, head.pk, change.tags or {})
             unit.audit(actor, "workspaces/runs/write", f"{workspace.path}/runs/{run_id}")
             unit.emit(workspace.id, "runs", run_id)
             fresh = runs.get(unit.conn, workspace.id, run_id)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
@@ -47,15 +48,16 @@ class Logs:
     def address(self, workspace: Workspace, run_id: str, name: str) -> str:
         """A signed path, without host, good for a day."""
         expires = self._runtime.now() + LIFETIME_MS
-        return f"/logs/{workspace.id}/{quote(run_id, safe='')}/{quote(name)}?se={expires}&sig={self._sign(workspace.id, run_id, name, expires)}"
+        signature = self._sign(workspace.id, run_id, name, expires)
+        return f"/logs/{workspace.id}/{quote(run_id, safe='')}/{quote(name)}?se={expires}&sig={signature}"
 
     def check(self, scope: str, run_id: str, name: str, expires: str, signature: str) -> None:
         """Raise Denied unless the signature is ours, for this file, and not expired."""
-        if not expires.isascii() or not expires.isdigit() or int(expires[:18]) <= self._runtime.now():
+        if not re.fullmatch(r"[0-9]{1,18}", expires) or int(expires) <= self._runtime.now():
             raise Denied(
                 "The address of this log has expired; ask for the run's details again.", code="AuthenticationFailed"
             )
-        if not hmac.compare_digest(self._sign(scope, run_id, name, int(expires)), signature):
+        if not hmac.compare_digest(self._sign(scope, run_id, name, int(expires)).encode(), signature.encode()):
             raise Denied("The signature of this log's address is wrong.", code="AuthenticationFailed")
 
     async def read(self, workspace: Workspace, job: JobRow, name: str) -> AsyncIterator[bytes]:

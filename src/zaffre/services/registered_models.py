@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-import yaml
 
 from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed
 from zaffre.services import assets
@@ -257,6 +256,8 @@ class RegisteredModels:
             text = await self._blobs.get_bytes(place.account, place.container, name, _MLMODEL_LIMIT)
         except NotFound:
             return {}
+        import yaml  # for models only: it would cost every start of the application 30 ms
+
         try:
             document = yaml.safe_load(text)
         except yaml.YAMLError as error:

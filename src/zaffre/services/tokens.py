@@ -141,12 +141,19 @@ class Tokens:
                 self._keys.verifying(str(header.get("kid", ""))),
                 algorithms=[ALGORITHM],
                 issuer=self._issuer,
-                options={"verify_aud": False, "require": ["exp", "iat", "aud", "oid"]},
+                # Audience and time are checked below: one by the caller's list, the other by our own clock.
+                options={
+                    "verify_aud": False,
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                    "require": ["exp", "iat", "aud", "oid"],
+                },
             )
-        except jwt.ExpiredSignatureError:
-            raise Unauthenticated("The token has expired; sign in again.", code="ExpiredToken") from None
         except jwt.InvalidTokenError as error:
             raise Unauthenticated(f"The token is not valid: {error}.", code="InvalidToken") from None
+        if not isinstance(claims["exp"], int) or claims["exp"] <= self._runtime.now() // 1000:
+            raise Unauthenticated("The token has expired; sign in again.", code="ExpiredToken")
         principal = Principal(
             id=str(claims["oid"]),
             name=str(claims.get("name", claims["oid"])),
@@ -170,7 +177,8 @@ class _SigningKeys:
             self._make()
         self._keys: dict[str, rsa.RSAPrivateKey] = {}
         for path in sorted(folder.glob("signing-*.pem"), key=lambda p: p.stat().st_mtime_ns):
-            key = serialization.load_pem_private_key(path.read_bytes(), None)
+            # Made here and readable by nobody else: proving again that its factors are primes takes 100 ms of CPU.
+            key = serialization.load_pem_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
             if isinstance(key, rsa.RSAPrivateKey):
                 self._keys[path.stem.removeprefix("signing-")] = key
         self._newest = next(reversed(self._keys))

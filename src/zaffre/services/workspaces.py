@@ -40,6 +40,11 @@ class Workspace(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def uri(self) -> str:
+        """The workspace in an `azureml://` address."""
+        return f"subscriptions/{self.subscription}/resourcegroups/{self.resource_group}/workspaces/{self.name}"
+
+    @property
     def account(self) -> str:
         """Its storage account, one a workspace."""
         return "zf" + self.id.replace("-", "")[:20]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from zaffre.serving.errors import ModelUnreadable
 
 
@@ -29,6 +27,8 @@ def read_mapping(path: Path) -> dict[str, Any] | None:
     """The mapping in a YAML file; None where there is no such file. Raises ModelUnreadable."""
     if not path.is_file():
         return None
+    import yaml  # for models only: it would cost every start of the application 30 ms
+
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

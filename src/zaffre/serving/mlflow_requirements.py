@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from zaffre.serving.errors import ModelUnreadable
 from zaffre.serving.mlflow_model import model_folder, read_mapping
 
@@ -25,6 +23,8 @@ def requirements_for(model_dir: str | Path) -> str:
     `requirements.txt`. Full mlflow becomes mlflow-skinny of the same version: the same modules without the tracking
     server, whose pins collide with the inference server's. Raises ModelUnreadable.
     """
+    import yaml  # for models only: it would cost every start of the application 30 ms
+
     folder = model_folder(Path(model_dir))
     conda = _conda(folder) or _from_pip_files(folder)
     dependencies = [item for item in conda["dependencies"] if not isinstance(item, dict)]

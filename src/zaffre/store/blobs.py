@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from zaffre.store import tables
+from zaffre.store import inserts, tables
 from zaffre.store.unit import Unit, decode, encode
 
 _c, _b, _k = tables.blob_containers, tables.blobs, tables.blob_blocks
 _COLUMNS = [column for column in _b.c if column.name != "blocks"]  # `blocks` may be megabytes; only a commit wants it
+_NAMES = [column.name for column in _COLUMNS]
 WALK_BATCH = 250
 
 
@@ -73,23 +73,21 @@ def containers(conn: sa.Connection, account: str) -> list[Container]:
 
 def make_container(unit: Unit, account: str, name: str) -> bool:
     """Add the container; False when there is one."""
-    result = unit.conn.execute(
-        _insert(unit)(_c).values(account=account, name=name, created_at=unit.now).on_conflict_do_nothing()
-    )
-    return result.rowcount == 1
+    values = {"account": account, "name": name, "created_at": unit.now}
+    return _inserted(unit, inserts.insert(unit.conn, _c).values(values).on_conflict_do_nothing().returning(_c.c.pk))
 
 
 def get(conn: sa.Connection, container_pk: int, name: str, *, lock: bool = False) -> Blob | None:
     """The blob, or None. With `lock` no other transaction changes it before this one ends."""
     query = sa.select(*_COLUMNS).where(_b.c.container == container_pk, _b.c.name == name)
-    found = conn.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    found = conn.execute(query.with_for_update() if lock else query).one_or_none()
     return None if found is None else _blob(found)
 
 
 def insert(unit: Unit, container_pk: int, name: str, **values: Any) -> bool:
     """Add the blob; False when there is one of that name. `headers`, `metadata` and `blocks` are given as documents."""
     row = {"container": container_pk, "name": name, "created_at": unit.now, "modified_at": unit.now, **_encoded(values)}
-    return unit.conn.execute(_insert(unit)(_b).values(row).on_conflict_do_nothing()).rowcount == 1
+    return _inserted(unit, inserts.insert(unit.conn, _b).values(row).on_conflict_do_nothing().returning(_b.c.pk))
 
 
 def update(unit: Unit, pk: int, **values: Any) -> None:
@@ -146,7 +144,7 @@ def stage(unit: Unit, container_pk: int, name: str, block: Block) -> None:
     """Add a block to what a later commit may take; a newer one of the same id wins."""
     values = {"sha256": block.sha256, "size": block.size, "created_at": unit.now}
     unit.conn.execute(
-        _insert(unit)(_k)
+        inserts.insert(unit.conn, _k)
         .values(container=container_pk, name=name, block=block.id, **values)
         .on_conflict_do_update(index_elements=["container", "name", "block"], set_=values)
     )
@@ -197,13 +195,13 @@ def _rows(conn: sa.Connection, container_pk: int, start: str, end: str | None, l
     query = sa.select(*_COLUMNS).where(_b.c.container == container_pk, _b.c.name >= start)
     if end is not None:
         query = query.where(_b.c.name < end)
-    return [_blob(found) for found in conn.execute(query.order_by(_b.c.name).limit(limit)).mappings()]
+    return [_blob(found) for found in conn.execute(query.order_by(_b.c.name).limit(limit))]
 
 
-def _blob(found: sa.RowMapping) -> Blob:
-    values = dict(found)
-    values["headers"] = decode(values["headers"])
-    values["metadata"] = decode(values["metadata"])
+def _blob(found: sa.Row[Any]) -> Blob:
+    values = dict(zip(_NAMES, found, strict=True))
+    for document in ("headers", "metadata"):
+        values[document] = decode(values[document]) if values[document] != "{}" else {}
     return Blob(**values)
 
 
@@ -212,5 +210,6 @@ def _encoded(values: dict[str, Any]) -> dict[str, Any]:
     return {name: encode(value) if name in documents and value is not None else value for name, value in values.items()}
 
 
-def _insert(unit: Unit) -> Any:
-    return postgresql.insert if unit.conn.dialect.name == "postgresql" else sqlite.insert
+def _inserted(unit: Unit, statement: Any) -> bool:
+    """Whether the insert added a row; its RETURNING tells, since PostgreSQL's driver has no row count for it."""
+    return unit.conn.execute(statement).scalar_one_or_none() is not None

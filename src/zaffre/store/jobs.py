@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.store import tables
+from zaffre.store import crashpoint, tables
 from zaffre.store.tracking import runs
 from zaffre.store.unit import Actor, Unit, decode, encode
 
@@ -33,6 +33,7 @@ TRANSITIONS = (
     *((state, CANCEL_REQUESTED) for state in CANCELABLE),
     *((state, FINALIZING) for state in (NOT_STARTED, PREPARING, QUEUED, STARTING, CANCEL_REQUESTED)),
 )
+_ALLOWED = frozenset(TRANSITIONS)
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,9 +116,13 @@ def update(unit: Unit, run: int, **values: Any) -> None:
 
 def move(unit: Unit, job: JobRow, expected: tuple[str, ...], new: str, **run_values: Any) -> bool:
     """The one way a job changes its state: guarded, with its event, in the caller's transaction."""
+    for state in expected:
+        if (state, new) not in _ALLOWED:
+            raise ValueError(f"A job never goes from {state} to {new}; TRANSITIONS names every change there is.")
     moved = runs.transition(unit, job.scope, job.id, expected, new, **run_values)
     if moved:
         unit.emit(job.scope, "jobs", f"{job.scope}/{job.id}", {"status": new})
+        crashpoint.reach(unit, f"jobs/{job.id}/{job.status}>{new}")
     return moved
 
 

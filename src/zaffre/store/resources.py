@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from zaffre.store import tables
+from zaffre.store.inserts import insert as insert_into
 from zaffre.store.unit import Actor, Unit, decode, encode
 
 _t = tables.resources
@@ -67,10 +67,8 @@ def insert(
     counter: int = 1,
 ) -> bool:
     """Add the resource; False when one of that name exists."""
-    dialect = unit.conn.dialect.name
-    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
     result = unit.conn.execute(
-        make(_t)
+        insert_into(unit.conn, _t)
         .values(
             scope=scope,
             type=type_,

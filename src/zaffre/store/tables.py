@@ -148,12 +148,9 @@ metrics = sa.Table(
     sa.Column("is_nan", sa.Boolean, primary_key=True, default=False),
     sa.Column("model_id", sa.Text, primary_key=True, default=""),
     sa.Column("dataset", sa.Text, nullable=False, default=""),
-    sa.Index(
-        "ix_metrics_model_id",
-        "model_id",
-        sqlite_where=sa.text("model_id <> ''"),
-        postgresql_where=sa.text("model_id <> ''"),
-    ),
+    # PostgreSQL's has the same condition, in the migration only: named here, SQLAlchemy would load that dialect, which
+    # is a tenth of the CPU of each start.
+    sa.Index("ix_metrics_model_id", "model_id", sqlite_where=sa.text("model_id <> ''")),
     sqlite_with_rowid=False,
 )
 

@@ -27,7 +27,6 @@ STOP_SECONDS = 90.0
 
 TERM_SECONDS = 10.0
 _FIRST_DELAY = 0.1
-_LONGEST_DELAY = 10.0
 _STEADY_SECONDS = 30.0
 _LOG_BYTES = 32 * 1024 * 1024
 
@@ -40,6 +39,7 @@ class Launch:
     arguments: Sequence[str]
     environment: Mapping[str, str]
     sockets: Mapping[str, socket.socket | Sequence[socket.socket]]
+    longest_delay: float
 
 
 class Application:
@@ -85,7 +85,7 @@ class Application:
                     f"The application ended {how} before it was ready. "
                     f"The last lines of {self._home.application_log}:\n{last}"
                 )
-            delay = _FIRST_DELAY if time.monotonic() - began > _STEADY_SECONDS else min(2 * delay, _LONGEST_DELAY)
+            delay = _FIRST_DELAY if time.monotonic() - began > _STEADY_SECONDS else min(2 * delay, self._launch.longest_delay)
             self.restarts += 1
             self._console.log("ERROR", f"The application ended {how}; another starts in {delay:.1f} s.")
             await asyncio.sleep(delay)

@@ -4,6 +4,7 @@
 because running code between fork and exec is not safe once there are threads.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -17,6 +18,8 @@ def main() -> None:
     for value in json.loads(os.environ["ZAFFRE_FDS"]).values():
         for handle in value if isinstance(value, list) else [value]:
             os.set_inheritable(handle, False)  # no job may hold the server's sockets
+    # Imports make a hundred thousand objects and hardly any garbage; the application turns it on when it is ready.
+    gc.disable()
     module = sys.argv[2]
     sys.argv[:] = [module, *sys.argv[3:]]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -50,6 +50,10 @@ class Home:
         return self.run / "nginx.json"
 
     @property
+    def nginx_found(self) -> Path:
+        return self.run / "nginx-found.json"
+
+    @property
     def server_log(self) -> Path:
         return self.logs / "server.log"
 

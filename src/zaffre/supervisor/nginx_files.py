@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zaffre.supervisor.errors import NginxError
+from zaffre.supervisor.files import read_json, write_json
 
 COMMAND = ("-p", ".", "-c", "nginx.conf", "-e", "stderr")
 """Run in the edge's folder: relative paths then mean that folder, and no compiled-in path is tried."""
@@ -27,14 +30,22 @@ class NginxBinary:
     reason: str
 
 
-async def find_binary(setting: str | None) -> NginxBinary:
-    """Ask the edge, in a process of its own (we import nothing of it); raises `NginxError` with what it said."""
+async def find_binary(setting: str | None, note: Path) -> NginxBinary:
+    """Ask the edge, in a process of its own (we import nothing of it); raises `NginxError` with what it said.
+
+    `note` keeps the answer: that process is a tenth of what a start costs, and the same files give the same answer.
+    """
+    asked = {"setting": setting, "variable": os.environ.get("ZAFFRE_NGINX"), "path": os.environ.get("PATH")}
+    kept = read_json(note)
+    if kept is not None and kept.get("asked") == asked and _unchanged(kept["found"]["marks"]):
+        return _binary(kept["found"])
     arguments = ["--nginx", setting] if setting else []
     code, output, errors = await _run([sys.executable, "-P", "-m", "zaffre.edge.binary", *arguments], None)
     if code != 0:
         raise NginxError(errors.strip() or f"Looking for nginx ended with code {code}.")
     found = json.loads(output)
-    return NginxBinary(**{name: found[name] for name in NginxBinary.__dataclass_fields__})
+    write_json(note, {"asked": asked, "found": found})
+    return _binary(found)
 
 
 async def check_files(binary: NginxBinary, folder: Path, addresses: Iterable[str]) -> None:
@@ -57,6 +68,24 @@ def listens_on(folder: Path) -> set[str]:
     except FileNotFoundError:
         return set()
     return set(re.findall(r"^\s*listen\s+([^\s;]+)", text, flags=re.MULTILINE))
+
+
+def _binary(found: dict[str, Any]) -> NginxBinary:
+    return NginxBinary(**{name: found[name] for name in NginxBinary.__dataclass_fields__})
+
+
+def _unchanged(marks: dict[str, list[int] | None]) -> bool:
+    """Whether every file that decided an earlier answer is as it was, and those that were missing still are."""
+    for name, mark in marks.items():
+        try:
+            facts = os.stat(name)  # noqa: PTH116  two dozen of them at each start
+        except OSError:
+            seen = None
+        else:
+            seen = [facts.st_mtime_ns, facts.st_size]
+        if seen != mark:
+            return False
+    return True
 
 
 def _without_keys(text: str) -> str:

@@ -24,6 +24,7 @@ class Options:
     nginx: str | None
     allow_unsafe_nginx: bool
     application: str
+    longest_delay: float
 
     @property
     def open_hosts(self) -> tuple[str, ...]:
@@ -64,6 +65,8 @@ def parse(arguments: Sequence[str]) -> Options:
         "--allow-unsafe-nginx", action="store_true", help="let other machines reach an nginx with known holes"
     )
     parser.add_argument("--application", default="zaffre.application", help=argparse.SUPPRESS)  # tests run another
+    # Seconds between two restarts of an application that dies again and again; tests kill it often.
+    parser.add_argument("--longest-delay", type=float, default=10.0, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     return Options(
         home=given.home.expanduser().absolute(),
@@ -75,6 +78,7 @@ def parse(arguments: Sequence[str]) -> Options:
         nginx=os.path.abspath(given.nginx) if given.nginx and os.sep in given.nginx else given.nginx,  # noqa: PTH100
         allow_unsafe_nginx=given.allow_unsafe_nginx,
         application=given.application,
+        longest_delay=given.longest_delay,
     )
 
 

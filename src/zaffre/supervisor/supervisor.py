@@ -144,11 +144,17 @@ class Supervisor:
         }
         if self._options.nginx:
             environment["ZAFFRE_NGINX"] = self._options.nginx
-        launch = Launch(self._options.application, ("--home", str(self._home.path)), environment, sockets)
+        launch = Launch(
+            self._options.application,
+            ("--home", str(self._home.path)),
+            environment,
+            sockets,
+            self._options.longest_delay,
+        )
         return Application(self._home, self._console, launch, self._reloads.wish)
 
     async def _run_edge(self) -> None:
-        binary = await find_binary(self._options.nginx)
+        binary = await find_binary(self._options.nginx, self._home.nginx_found)
         self._check_safe(binary)
         await self._nginx.use(binary)
         self._edge_known.set()

@@ -9,7 +9,6 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
-import yaml
 
 from zaffre.execution.errors import EnvironmentSpecError
 
@@ -71,6 +70,8 @@ def translate(version: str, package: str) -> str:
 
 
 def _load(text: str) -> dict[str, Any]:
+    import yaml  # for conda files only: it would cost every start of the application 30 ms
+
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:

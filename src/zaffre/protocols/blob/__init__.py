@@ -4,6 +4,6 @@ Written after the Azure Storage REST reference and what azure-storage-blob, azur
 Operations and headers that are not served are answered 501, never ignored where ignoring would change the meaning.
 """
 
-from zaffre.protocols.blob.mounted import mount
+from zaffre.protocols.blob.mounted import mount, operations
 
-__all__ = ["mount"]
+__all__ = ["mount", "operations"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable
 from typing import Literal, cast
 from xml.parsers import expat
@@ -20,6 +21,7 @@ from zaffre.store.blobs import Blob, Block, Container
 MEDIA = "application/xml"
 _HEAD = '<?xml version="1.0" encoding="utf-8"?>'
 _LINE_ENDS = {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;"}  # a parser would read them as other white space
+_SPECIAL = re.compile(f"[&<>\r\n\t]|{UNLISTABLE.pattern}")
 _SOURCES = ("Latest", "Uncommitted", "Committed")
 _CONTENT = {
     "cache-control": "Cache-Control",
@@ -146,7 +148,7 @@ def marker_of(name: str) -> str:
 def from_marker(marker: str) -> str:
     """Raises InvalidInput for one that we did not give out."""
     try:
-        name = base64.urlsafe_b64decode(marker.encode()).decode()
+        name = base64.b64decode(marker, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         name = "\0"
     if "\0" in name:
@@ -184,6 +186,8 @@ def _blob(blob: Blob, with_metadata: bool) -> str:
 
 
 def _text(value: str) -> str:
+    if _SPECIAL.search(value) is None:
+        return value
     return escape(UNLISTABLE.sub("?", value), _LINE_ENDS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 from email.utils import formatdate, parsedate_to_datetime
 
@@ -145,7 +146,12 @@ def metadata_of(blob: Blob) -> dict[str, str]:
 
 
 def http_date(ms: int) -> str:
-    return formatdate(ms / 1000, usegmt=True)
+    return _http_second(ms // 1000)
+
+
+@functools.lru_cache(4096)  # most entries of a listing share their seconds
+def _http_second(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def _etags(text: str) -> tuple[str, ...]:

@@ -19,11 +19,12 @@ from zaffre.services.tokens import Tokens
 from zaffre.settings import Settings
 
 VERSION = "2021-12-02"
-OPERATIONS: tuple[Operation, ...] = (
-    *ACCOUNT_OPERATIONS.values(),
-    *CONTAINER_OPERATIONS.values(),
-    *BLOB_OPERATIONS.values(),
-)
+
+
+def operations() -> list[tuple[str, str, str, str]]:
+    """Every operation: its name, verb, what it is of, and its `comp`."""
+    levels = (("account", ACCOUNT_OPERATIONS), ("container", CONTAINER_OPERATIONS), ("blob", BLOB_OPERATIONS))
+    return [(found.name, verb, level, comp) for level, table in levels for (verb, comp), found in table.items()]
 
 
 def mount(blobs: Blobs, tokens: Tokens, settings: Settings, runtime: Runtime) -> Mount:
@@ -48,6 +49,7 @@ async def _answer(call: Call, storage: Storage) -> Response:
     place = address.parse(call.raw_path)
     caller = await storage.door.caller(call, place, storage.now())
     operation = _operation(call, place)
+    call.scope["zaffre.operation"] = ("blob", operation.name)
     headers.refuse_unserved(call)
     await _authorize(call, caller, operation, storage)
     return await operation.answer(BlobRequest(call, place, caller, storage))

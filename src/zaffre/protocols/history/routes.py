@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import mimetypes
+import re
 from importlib import resources
 
+import msgspec
 from starlette.responses import Response, StreamingResponse
 
-from zaffre.errors import Denied, NotFound
+from zaffre.errors import Denied, InvalidInput, NotFound
 from zaffre.gateway.address import public_address
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
@@ -21,6 +23,8 @@ from zaffre.services.tokens import Tokens
 from zaffre.services.workspaces import Workspaces
 from zaffre.settings import Settings
 from zaffre.store import jobs
+
+READS = ("Runs_GetRunData", "DataVersion_BatchGetResolvedUris")
 
 
 def routes(settings: Settings, history: History, logs: Logs, tokens: Tokens, workspaces: Workspaces) -> list[Route]:
@@ -36,6 +40,7 @@ def routes(settings: Settings, history: History, logs: Logs, tokens: Tokens, wor
         "Runs_GetChildByExperimentId": handlers.children,
         "Runs_GetChildByExperimentName": handlers.children,
         "Runs_GetRunData": handlers.run_data,
+        "DataVersion_BatchGetResolvedUris": handlers.resolve_outputs,
         "Runs_AddOrModifyByExperimentId": handlers.change,
         "Runs_AddOrModifyByExperimentName": handlers.change,
         "Runs_AddOrModifyExperiment": handlers.change,
@@ -50,7 +55,7 @@ def routes(settings: Settings, history: History, logs: Logs, tokens: Tokens, wor
             handler=bound.get(row["operation"]) or not_served(row["operation"]),
             operation=row["operation"],
             action="workspaces/runs/read"
-            if row["verb"] == "GET" or row["operation"] == "Runs_GetRunData"
+            if row["verb"] == "GET" or row["operation"] in READS
             else "workspaces/runs/write",
         )
         for row in csv.DictReader(text.splitlines())
@@ -81,6 +86,13 @@ def routes(settings: Settings, history: History, logs: Logs, tokens: Tokens, wor
     return made
 
 
+class ResolveUris(msgspec.Struct, kw_only=True):
+    values: list[str]
+
+
+_OUTPUT = re.compile(r"azureml://jobs/(?P<job>[^/]+)/outputs/(?P<name>[^/]+)")
+
+
 class _Handlers:
     def __init__(
         self, settings: Settings, history: History, logs: Logs, tokens: Tokens, workspaces: Workspaces
@@ -108,10 +120,28 @@ class _Handlers:
         return json_answer({"value": [shape.run_answer(run, None) for run in found]})
 
     async def run_data(self, call: Call) -> Response:
-        """Outputs stay out: what a job wrote lies where the SDK looks when it is told nothing (wire.md §6.3, §8.3)."""
+        """A run with its data outputs, which `download` then asks to be resolved (wire.md §6.3)."""
         body = await call.document()
         run, job = await self._history.run(call.workspace, str(body.get("runId", "")))
-        return json_answer({"runMetadata": shape.run_answer(run, job)})
+        answer = {**shape.run_answer(run, job), "outputs": shape.output_assets(job)}
+        return json_answer({"runMetadata": answer})
+
+    async def resolve_outputs(self, call: Call) -> Response:
+        """Where data outputs lie; ids that are none of a job here are left out, as the service does."""
+        body = await call.parse(ResolveUris)
+        values = {}
+        for asset in body.values:
+            match = _OUTPUT.fullmatch(asset)
+            if match is None:
+                raise InvalidInput(
+                    f"Field 'values': '{asset[:200]}' is no output of a job.", code="InvalidField", target="values"
+                )
+            _, job = await self._history.run(call.workspace, match["job"])
+            kind = shape.output_assets(job).get(match["name"], {}).get("type")
+            if job is not None and kind is not None:
+                uri = self._history.output_uri(call.workspace, job, match["name"])
+                values[asset] = {"uri": uri, "type": kind}
+        return json_answer({"values": values})
 
     async def change(self, call: Call) -> Response:
         change = await call.parse(Change)

@@ -43,6 +43,20 @@ def run_answer(run: Run, job: JobRow | None) -> dict[str, Any]:
     }
 
 
+def output_assets(job: JobRow | None) -> dict[str, Any]:
+    """The named outputs as `rundata` lists them. A model is told as a folder: the SDK fails on the other words (wire.md §8.3)."""
+    if job is None:
+        return {}
+    kinds = {name: value["jobOutputType"] for name, value in job.body["properties"]["outputs"].items()}
+    return {
+        name: {
+            "assetId": f"azureml://jobs/{job.id}/outputs/{name}",
+            "type": kind if kind.startswith("uri_") else "uri_folder",
+        }
+        for name, kind in kinds.items()
+    }
+
+
 def details(run: Run, job: JobRow | None, log_files: dict[str, str]) -> dict[str, Any]:
     head = run.head
     return {

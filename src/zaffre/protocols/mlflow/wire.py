@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from zaffre.errors import InvalidInput
-from zaffre.gateway.call import Call, invalid_field
+from zaffre.gateway.call import NUL, Call, invalid_field, refuse_nul
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -26,8 +26,8 @@ async def parse(call: Call, type_: type[T]) -> T:
         raise invalid_field(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"The body is not valid JSON: {error}.") from None
-    if b"\\u0000" in body:
-        _refuse_nul(found)
+    if NUL in body:
+        refuse_nul(found)
     return found
 
 
@@ -50,14 +50,8 @@ def _of_query(call: Call, type_: type[T]) -> T:
         found = msgspec.convert(given, type_, strict=False)
     except msgspec.ValidationError as error:
         raise invalid_field(error) from None
-    _refuse_nul(found)
+    refuse_nul(found)
     return found
-
-
-def _refuse_nul(found: msgspec.Struct) -> None:
-    """PostgreSQL keeps no NUL in a text, so neither database is given one."""
-    if b"\\u0000" in msgspec.json.encode(found).replace(b"\\\\", b""):
-        raise InvalidInput("A text in the request holds a NUL character.")
 
 
 @functools.cache

@@ -35,6 +35,12 @@ def _complete_endpoint(properties: Document) -> Document:
     if properties.get("mirrorTraffic"):
         raise NotServed("Mirrored traffic is not served yet.", target="properties.mirrorTraffic")
     traffic = properties.get("traffic") or {}
+    if len({name.lower() for name in traffic}) != len(traffic):
+        raise InvalidInput(
+            f"Field 'properties.traffic': {traffic} names a deployment twice; names are compared without case.",
+            code="InvalidField",
+            target="properties.traffic",
+        )
     if any(not 0 <= share <= 100 for share in traffic.values()) or sum(traffic.values()) not in (0, 100):
         raise InvalidInput(
             f"Field 'properties.traffic': {traffic}; expected whole percentages that add up to 100, or to 0 for none.",
@@ -59,6 +65,7 @@ def _take_keys(body: Document) -> tuple[dict[str, str], Document]:
     found = {name: value for name in ("primaryKey", "secondaryKey") if (value := keys.get(name)) is not None}
     for name, value in found.items():
         check_key(value, f"properties.keys.{name}")
+    check_pair(*found.values(), field="properties.keys")
     return found, {**body, "properties": {k: v for k, v in properties.items() if k != "keys"}}
 
 
@@ -67,6 +74,16 @@ def check_key(value: object, field: str) -> None:
     if not isinstance(value, str) or not KEY.fullmatch(value):
         raise InvalidInput(
             f"Field '{field}': expected 16 to 256 letters, digits and '-', '_', '.', '~', '+', '/', '='.",
+            code="InvalidField",
+            target=field,
+        )
+
+
+def check_pair(*keys: str, field: str) -> None:
+    """Raise InvalidInput for two keys that only case tells apart: the edge's map could hold but one of them."""
+    if len({key.casefold() for key in keys}) != len(set(keys)):
+        raise InvalidInput(
+            f"Field '{field}': the two keys differ only in the case of their letters; expected the same or quite another.",
             code="InvalidField",
             target=field,
         )
@@ -156,20 +173,25 @@ def _complete_deployment(properties: Document) -> Document:
         "readinessProbe": _defaults(properties.get("readinessProbe"), _PROBE),
     }
     for group, fields in (
-        ("requestSettings", ("maxQueueWait", "requestTimeout")),
-        ("livenessProbe", ("initialDelay", "period", "timeout")),
-        ("readinessProbe", ("initialDelay", "period", "timeout")),
+        ("requestSettings", {"maxQueueWait": 0.0, "requestTimeout": 0.001}),
+        ("livenessProbe", {"initialDelay": 0.0, "period": 0.001, "timeout": 0.001}),
+        ("readinessProbe", {"initialDelay": 0.0, "period": 0.001, "timeout": 0.001}),
     ):
-        for name in fields:
-            seconds(completed[group][name], f"properties.{group}.{name}")
+        for name, least in fields.items():
+            _bounded(seconds(completed[group][name], field := f"properties.{group}.{name}"), least, 3600, field)
+    for group in ("livenessProbe", "readinessProbe"):
+        for name in ("failureThreshold", "successThreshold"):
+            _bounded(completed[group][name], 1, 1000, f"properties.{group}.{name}")
     held = completed["requestSettings"]["maxConcurrentRequestsPerInstance"]
-    if not 1 <= held <= 1000:
-        raise InvalidInput(
-            f"Field 'properties.requestSettings.maxConcurrentRequestsPerInstance': {held}; expected 1 to 1000.",
-            code="InvalidField",
-            target="properties.requestSettings.maxConcurrentRequestsPerInstance",
-        )
+    _bounded(held, 1, 1000, "properties.requestSettings.maxConcurrentRequestsPerInstance")
     return completed
+
+
+def _bounded(value: float, least: float, most: float, field: str) -> None:
+    if not least <= value <= most:
+        raise InvalidInput(
+            f"Field '{field}': {value:g}; expected {least:g} to {most:g}.", code="InvalidField", target=field
+        )
 
 
 def _defaults(given: Document | None, defaults: Document) -> Document:

@@ -20,7 +20,7 @@ from zaffre.store.tracking import experiments as experiment_store
 from zaffre.store.tracking import metrics, search
 from zaffre.store.tracking import runs as store
 from zaffre.store.tracking.conditions import Condition, holds
-from zaffre.store.tracking.records import Link, NewRun, Point, Run, RunHead
+from zaffre.store.tracking.records import Experiment, Link, NewRun, Point, Run, RunHead
 from zaffre.store.unit import Actor, Unit, decode, encode
 
 JOB, MLFLOW = "job", "mlflow"
@@ -42,8 +42,11 @@ class Runs:
         self._experiments = experiments
 
     # ---- inside somebody's transaction
-    def create(self, unit: Unit, new: NewRun) -> RunHead:
-        """Make the run. Three of MLflow's tags are columns of ours and are taken from `tags`. Raises Conflict."""
+    def create(self, unit: Unit, new: NewRun, experiment: Experiment | None = None) -> Run:
+        """Make the run. Three of MLflow's tags are columns of ours and are taken from `tags`. Raises Conflict.
+
+        `experiment` is the run's own, where the caller has it at hand.
+        """
         tags = dict(new.tags)
         name = tags.pop(RUN_NAME, None)
         note = tags.pop(NOTE, None)
@@ -56,14 +59,15 @@ class Runs:
             root=new.root or (_root(unit.conn, new.scope, parent) if parent else new.id),
             tags=tags,
         )
-        if not store.insert(unit, made):
+        pk = store.insert(unit, made)
+        if pk is None:
             raise Conflict(
                 f"A run with the id '{new.id}' exists already.", code="RESOURCE_ALREADY_EXISTS", target="run_id"
             )
         unit.emit(new.scope, "runs", new.id, {"status": new.status})
-        found = store.head(unit.conn, new.scope, new.id)
-        assert found is not None, "the run was inserted in this transaction"
-        return found
+        if experiment is None:
+            return _present(store.get(unit.conn, new.scope, new.id), new.id)
+        return Run(head=_head(pk, made, experiment, unit.now), tags=tags, params={}, metrics=[], links=[])
 
     def set_status(
         self,
@@ -118,9 +122,8 @@ class Runs:
                 started_at=unit.now if started_at is None else started_at,
                 tags=tags,
             )
-            self.create(unit, new)
             unit.audit(actor, "workspaces/experiments/runs/write", f"{scope}/runs/{run_id}")
-            return _present(store.get(unit.conn, scope, run_id), run_id)
+            return self.create(unit, new, experiment)
 
         return await self._database.write(work)
 
@@ -308,6 +311,36 @@ def apply_tags(unit: Unit, scope: str, pk: int, tags: Mapping[str, str]) -> None
     if columns:
         store.update(unit, pk, **columns)
     store.set_tags(unit, pk, plain)
+
+
+def _head(pk: int, new: NewRun, experiment: Experiment, now: int) -> RunHead:
+    """What the row of a run that was just made holds."""
+    return RunHead(
+        pk=pk,
+        scope=new.scope,
+        id=new.id,
+        experiment=new.experiment,
+        experiment_id=experiment.id,
+        experiment_name=experiment.name,
+        experiment_location=experiment.artifact_location,
+        origin=new.origin,
+        status=new.status,
+        display_name=new.display_name,
+        description=new.description,
+        hidden=new.hidden,
+        lifecycle=ACTIVE,
+        parent=new.parent,
+        root=new.root or new.id,
+        user=new.user,
+        artifact_uri=new.artifact_uri,
+        properties=new.properties,
+        error=None,
+        created_at=now,
+        started_at=new.started_at,
+        ended_at=None,
+        ordered_at=now if new.started_at is None else new.started_at,
+        modified_at=now,
+    )
 
 
 def _root(conn: sa.Connection, scope: str, parent: str) -> str:

@@ -64,7 +64,7 @@ class Tracking:
             started_at=started,
             tags=dict(tags or {}),
         )
-        return self.runs.create(unit, new)
+        return self.runs.create(unit, new).head
 
     def set_status(
         self,

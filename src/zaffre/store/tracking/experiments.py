@@ -14,16 +14,20 @@ from zaffre.store.unit import Unit
 _t = tables.experiments
 _tags = tables.experiment_tags
 
+# Statements are built once: building one costs more than running it.
+_BY_ID = sa.select(_t).where(_t.c.scope == sa.bindparam("scope"), _t.c.id == sa.bindparam("id"))
+_BY_NAME = sa.select(_t).where(_t.c.scope == sa.bindparam("scope"), _t.c.name == sa.bindparam("name"))
+_TAGS = sa.select(_tags).where(_tags.c.experiment.in_(sa.bindparam("experiments", expanding=True)))
 _SET_TAG = """INSERT INTO experiment_tags ("experiment", "key", "value") VALUES (?, ?, ?)
 ON CONFLICT ("experiment", "key") DO UPDATE SET "value" = excluded."value" """
 
 
 def by_id(conn: sa.Connection, scope: str, id_: str) -> Experiment | None:
-    return _one(conn, sa.select(_t).where(_t.c.scope == scope, _t.c.id == id_))
+    return _one(conn, _BY_ID, {"scope": scope, "id": id_})
 
 
 def by_name(conn: sa.Connection, scope: str, name: str) -> Experiment | None:
-    return _one(conn, sa.select(_t).where(_t.c.scope == scope, _t.c.name == name))
+    return _one(conn, _BY_NAME, {"scope": scope, "name": name})
 
 
 def insert(unit: Unit, scope: str, id_: str, name: str, artifact_location: str | None, tags: dict[str, str]) -> bool:
@@ -64,15 +68,15 @@ def listing(conn: sa.Connection, scope: str, lifecycles: tuple[str, ...]) -> lis
     return [_experiment(row, tags) for row, tags in zip(rows, _tags_of(conn, [row["pk"] for row in rows]), strict=True)]
 
 
-def _one(conn: sa.Connection, query: sa.Select[Any]) -> Experiment | None:
-    row = conn.execute(query).mappings().one_or_none()
+def _one(conn: sa.Connection, query: sa.Select[Any], values: dict[str, str]) -> Experiment | None:
+    row = conn.execute(query, values).mappings().one_or_none()
     return None if row is None else _experiment(row, _tags_of(conn, [row["pk"]])[0])
 
 
 def _tags_of(conn: sa.Connection, pks: list[int]) -> list[dict[str, str]]:
     found: dict[int, dict[str, str]] = {pk: {} for pk in pks}
     for piece in chunks(pks):
-        for row in conn.execute(sa.select(_tags).where(_tags.c.experiment.in_(piece))):
+        for row in conn.execute(_TAGS, {"experiments": piece}):
             found[row.experiment][row.key] = row.value
     return [found[pk] for pk in pks]
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from zaffre.store import tables
 from zaffre.store.tracking.records import ModelPoint, Point
-from zaffre.store.tracking.sql import chunks, run_raw
+from zaffre.store.tracking.sql import chunks, fetch_raw, run_raw
 from zaffre.store.unit import Unit
 
 _t = tables.metrics
@@ -32,8 +32,19 @@ ON CONFLICT ("run", "key") DO UPDATE SET "step" = excluded."step", "timestamp" =
 WHERE (excluded."step", excluded."timestamp", excluded."value")
  > ("latest_metrics"."step", "latest_metrics"."timestamp", "latest_metrics"."value")"""
 
+_LATEST = (
+    sa.select(_latest)
+    .where(_latest.c.run.in_(sa.bindparam("runs", expanding=True)))
+    .order_by(_latest.c.run, _latest.c.key)
+)
+_ORDER = '"step", "timestamp", "value", "is_nan"'
+# MLflow sends a run's points again for each model it logs; in the history of the run each stands once.
+_HISTORY = (
+    f'SELECT "run", "key", {_ORDER}, MIN("model_id"), MIN("dataset") FROM "metrics" WHERE "run" = ? AND "key" = ?'
+)
+
 _Row = tuple[int, str, int, int, float, bool, str, str]
-Place = tuple[int, int, float, bool, str]
+Place = tuple[int, int, float, bool]
 
 
 def log(unit: Unit, run: int, points: Sequence[Point]) -> None:
@@ -66,23 +77,22 @@ def history(
     limit: int | None = None,
 ) -> list[Point]:
     """Every point of one metric by (step, timestamp, value), from behind `after` on, within `steps` (both ends in)."""
-    columns = (_t.c.step, _t.c.timestamp, _t.c.value, _t.c.is_nan, _t.c.model_id)
-    query = sa.select(_t).where(_t.c.run == run, _t.c.key == key).order_by(*columns)
+    query = _HISTORY
+    values: tuple[Any, ...] = (run, key)
     if after is not None:
-        query = query.where(
-            sa.tuple_(*columns) > sa.tuple_(*(sa.literal(v, c.type) for v, c in zip(after, columns, strict=True)))
-        )
+        query, values = f"{query} AND ({_ORDER}) > (?, ?, ?, ?)", (*values, *after)
     if steps is not None:
-        query = query.where(_t.c.step.between(*steps))
+        query, values = f'{query} AND "step" BETWEEN ? AND ?', (*values, *steps)
+    query = f'{query} GROUP BY "run", "key", {_ORDER} ORDER BY {_ORDER}'
     if limit is not None:
-        query = query.limit(limit)
-    return [_point(row) for row in conn.execute(query)]
+        query, values = f"{query} LIMIT ?", (*values, limit)
+    return [_point(row) for row in fetch_raw(conn, query, values)]
 
 
 def place(point: Point) -> Place:
     """Where `history` goes on behind this point."""
     nan = math.isnan(point.value)
-    return point.step, point.timestamp, 0.0 if nan else point.value, nan, point.model_id
+    return point.step, point.timestamp, 0.0 if nan else point.value, nan
 
 
 def of_models(conn: sa.Connection, scope: str, models: Sequence[str]) -> dict[str, list[ModelPoint]]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from zaffre.store import tables
 from zaffre.store.tracking import metrics
 from zaffre.store.tracking.records import Link, NewRun, Run, RunHead
-from zaffre.store.tracking.sql import chunks, insert_or_ignore, run_raw
+from zaffre.store.tracking.sql import chunks, fetch_raw, run_raw
 from zaffre.store.unit import Unit, decode, encode
 
 _t = tables.runs
@@ -25,6 +25,24 @@ HEAD = (
     _e.c.name.label("experiment_name"),
     _e.c.artifact_location.label("experiment_location"),
 )
+# Statements are built once: building one costs more than running it.
+_WITH_EXPERIMENT = sa.select(*HEAD).join(_e, _e.c.pk == _t.c.experiment)
+_BY_ID = _WITH_EXPERIMENT.where(_t.c.scope == sa.bindparam("scope"), _t.c.id == sa.bindparam("id"))
+_CHILDREN = _WITH_EXPERIMENT.where(_t.c.scope == sa.bindparam("scope"), _t.c.parent == sa.bindparam("parent")).order_by(
+    _t.c.pk
+)
+_OF_RUNS: sa.BindParameter[list[int]] = sa.bindparam("runs", expanding=True)
+_TAGS_OF = sa.select(_tags.c.run, _tags.c.key, _tags.c.value).where(_tags.c.run.in_(_OF_RUNS))
+_PARAMS_OF = sa.select(_params.c.run, _params.c.key, _params.c.value).where(_params.c.run.in_(_OF_RUNS))
+_LINKS_OF = sa.select(_links).where(_links.c.run.in_(_OF_RUNS)).order_by(_links.c.step, _links.c.target)
+_COLUMNS = (
+    "scope", "id", "experiment", "origin", "status", "display_name", "description", "hidden", "lifecycle", "parent",
+    "root", "user", "artifact_uri", "properties", "created_at", "started_at", "ordered_at", "modified_at",
+)  # fmt: skip
+_INSERT = (
+    f'INSERT INTO "runs" ({", ".join(f"{chr(34)}{name}{chr(34)}" for name in _COLUMNS)}) '
+    f"VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING RETURNING pk"
+)
 _FIND = 'SELECT "pk", "lifecycle", "origin" FROM "runs" WHERE "scope" = ? AND "id" = ?'
 _SET_TAG = """INSERT INTO "run_tags" ("run", "key", "value") VALUES (?, ?, ?)
 ON CONFLICT ("run", "key") DO UPDATE SET "value" = excluded."value" """
@@ -36,13 +54,12 @@ DO UPDATE SET "step" = excluded."step", "detail" = excluded."detail" """
 
 def find(conn: sa.Connection, scope: str, id_: str) -> tuple[int, str, str] | None:
     """(pk, lifecycle, origin) of a run; the cheap question every write begins with."""
-    row: Any = run_raw(conn, _FIND, [(scope, id_)]).one_or_none()
-    return None if row is None else (row[0], row[1], row[2])
+    rows = fetch_raw(conn, _FIND, (scope, id_))
+    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
 
 
 def head(conn: sa.Connection, scope: str, id_: str) -> RunHead | None:
-    query = sa.select(*HEAD).join(_e, _e.c.pk == _t.c.experiment).where(_t.c.scope == scope, _t.c.id == id_)
-    row = conn.execute(query).mappings().one_or_none()
+    row = conn.execute(_BY_ID, {"scope": scope, "id": id_}).mappings().one_or_none()
     return None if row is None else head_of(row)
 
 
@@ -58,11 +75,10 @@ def with_data(conn: sa.Connection, heads: Sequence[RunHead]) -> list[Run]:
     params: dict[int, dict[str, str]] = {pk: {} for pk in pks}
     links: dict[int, list[Link]] = {pk: [] for pk in pks}
     for piece in chunks(pks):
-        for table, found in ((_tags, tags), (_params, params)):
-            for row in conn.execute(sa.select(table.c.run, table.c.key, table.c.value).where(table.c.run.in_(piece))):
+        for statement, found in ((_TAGS_OF, tags), (_PARAMS_OF, params)):
+            for row in conn.execute(statement, {"runs": piece}):
                 found[row[0]][row[1]] = row[2]
-        linked = sa.select(_links).where(_links.c.run.in_(piece)).order_by(_links.c.step, _links.c.target)
-        for row in conn.execute(linked):
+        for row in conn.execute(_LINKS_OF, {"runs": piece}):
             links[row.run].append(_link(row))
     latest = metrics.latest(conn, pks)
     return [
@@ -71,33 +87,34 @@ def with_data(conn: sa.Connection, heads: Sequence[RunHead]) -> list[Run]:
     ]
 
 
-def insert(unit: Unit, new: NewRun) -> bool:
-    """Add a run; False when its id is taken."""
-    values = {
-        "scope": new.scope,
-        "id": new.id,
-        "experiment": new.experiment,
-        "origin": new.origin,
-        "status": new.status,
-        "display_name": new.display_name,
-        "description": new.description,
-        "hidden": new.hidden,
-        "parent": new.parent,
-        "root": new.root or new.id,
-        "user": new.user,
-        "artifact_uri": new.artifact_uri,
-        "properties": encode(new.properties),
-        "created_at": unit.now,
-        "started_at": new.started_at,
-        "ordered_at": unit.now if new.started_at is None else new.started_at,
-        "modified_at": unit.now,
-    }
-    if not insert_or_ignore(unit.conn, _t, values):
-        return False
-    made = find(unit.conn, new.scope, new.id)
-    assert made is not None, "the run was inserted in this transaction"
-    set_tags(unit, made[0], new.tags)
-    return True
+def insert(unit: Unit, new: NewRun) -> int | None:
+    """Add a run and answer its key; None when its id is taken."""
+    values = (
+        new.scope,
+        new.id,
+        new.experiment,
+        new.origin,
+        new.status,
+        new.display_name,
+        new.description,
+        new.hidden,
+        "active",
+        new.parent,
+        new.root or new.id,
+        new.user,
+        new.artifact_uri,
+        encode(new.properties),
+        unit.now,
+        new.started_at,
+        unit.now if new.started_at is None else new.started_at,
+        unit.now,
+    )
+    rows = fetch_raw(unit.conn, _INSERT, values)
+    if not rows:
+        return None
+    pk: int = rows[0][0]
+    set_tags(unit, pk, new.tags)
+    return pk
 
 
 def update(unit: Unit, pk: int, **values: Any) -> None:
@@ -153,8 +170,7 @@ def put_links(unit: Unit, pk: int, links: Sequence[Link]) -> None:
 
 def children(conn: sa.Connection, scope: str, parent: str) -> list[RunHead]:
     """The runs directly below `parent`, oldest first."""
-    query = sa.select(*HEAD).join(_e, _e.c.pk == _t.c.experiment).where(_t.c.scope == scope, _t.c.parent == parent)
-    return [head_of(row) for row in conn.execute(query.order_by(_t.c.pk)).mappings()]
+    return [head_of(row) for row in conn.execute(_CHILDREN, {"scope": scope, "parent": parent}).mappings()]
 
 
 def _link(row: Any) -> Link:

@@ -1,0 +1,90 @@
+"""`python -m benchmarks`: measures, and prints a table. `--write` puts it into benchmarks/RESULTS.md as well."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks import edge, figures, job_start, machine, ray_jobs, start, tracking
+from benchmarks.figures import Figure
+from benchmarks.server import Server
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+ALL = ("start", "job", "edge", "tracking")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parse(arguments)
+    load_before = os.getloadavg()
+    with _folder(options.folder) as folder:
+        found = _measure(folder, set(options.what) or set(ALL), options.rounds, options.with_ray)
+    text = f"{machine.describe(load_before)}\n\n{figures.table(found)}"
+    print(text)
+    if options.write:
+        RESULTS.write_text(figures.replace_between(RESULTS.read_text(), text))
+    return 0
+
+
+def _measure(folder: Path, what: set[str], rounds: int, with_ray: bool) -> list[Figure]:
+    server = Server(folder / "home")
+    found: list[Figure] = []
+    _say("first start: makes the home")
+    with server:
+        pass
+    if "start" in what:
+        _say("start, idle memory, help")
+        found += start.start_cpu(server, rounds=rounds)
+        found += start.idle_memory(server)
+        found += start.help_cpu(rounds=rounds)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(server)
+        if "job" in what:
+            _say("job start" + (" beside Ray Jobs" if with_ray else ""))
+            ray = stack.enter_context(ray_jobs.running(folder)) if with_ray else None
+            found += job_start.measure(server, rounds=2 * rounds, ray=ray)
+        if "tracking" in what:
+            _say("tracking")
+            found += tracking.measure(server, rounds=rounds, requests=4000)
+        if "edge" in what:
+            _say("edge: deploys an endpoint first, which builds an environment")
+            found += edge.measure(server, rounds=rounds, requests=8000, real_requests=800)
+    return found
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("what", nargs="*", choices=[*ALL, []], help="what to measure; otherwise everything")
+    parser.add_argument("--rounds", type=int, default=7, help="alternating rounds of each figure (job starts: twice)")
+    parser.add_argument("--with-ray", action="store_true", help="install Ray beside it and measure its jobs too")
+    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/RESULTS.md")
+    parser.add_argument("--folder", type=Path, help="keep homes and Ray here, to be found again; otherwise nothing is")
+    return parser.parse_args(arguments)
+
+
+@contextlib.contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept.absolute()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="zaffre-bench-"))
+    try:
+        yield folder
+    finally:
+        for below, _, _ in os.walk(folder):
+            Path(below).chmod(0o700)  # built environments are read-only
+        shutil.rmtree(folder)
+
+
+def _say(text: str) -> None:
+    print(f"… {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

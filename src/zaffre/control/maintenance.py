@@ -1,0 +1,82 @@
+"""What has to be done now and then: bytes nobody names are freed, logs are kept short, left-over folders go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import sqlalchemy as sa
+
+from zaffre.errors import ZaffreError
+from zaffre.execution.files import remove_tree
+from zaffre.services.blobs import Blobs
+from zaffre.serving import server
+from zaffre.settings import Settings
+from zaffre.store import jobs, tables
+from zaffre.store.database import Database
+from zaffre.store.unit import Unit
+
+EVERY_S = 30 * 60
+EVENTS_KEPT_MS = 7 * 24 * 3_600_000
+
+_log = logging.getLogger("zaffre.maintenance")
+
+
+class Maintenance:
+    """One task; a chore that fails is logged and tried again the next time."""
+
+    def __init__(self, settings: Settings, database: Database, blobs: Blobs, every_s: float = EVERY_S) -> None:
+        self._settings = settings
+        self._database = database
+        self._blobs = blobs
+        self._every_s = every_s
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def once(self) -> None:
+        chores: tuple[Callable[[], Awaitable[object]], ...] = (
+            self.remove_job_folders,
+            self._blobs.collect,
+            self._trim_logs,
+            self._forget_events,
+        )
+        for chore in chores:
+            try:
+                await chore()
+            except (ZaffreError, OSError) as error:
+                _log.warning("chore failed", extra={"chore": chore.__name__, "error": str(error)})
+
+    async def remove_job_folders(self) -> None:
+        """Folders of jobs that are over: a server killed between the end of a job and its last step leaves one."""
+        if not self._settings.jobs.is_dir():
+            return
+        for folder in self._settings.jobs.glob("*/*"):
+            scope, id_ = folder.parts[-2:]
+            job = await self._database.read(lambda conn, s=scope, i=id_: jobs.get(conn, s, i))  # type: ignore[misc]
+            if job is None or job.status in jobs.TERMINAL:
+                await asyncio.to_thread(remove_tree, folder)
+
+    async def _trim_logs(self) -> None:
+        for folder in self._settings.deployments.glob("*"):
+            await asyncio.to_thread(server.trim_logs, folder)
+
+    async def _forget_events(self) -> None:
+        """Listeners catch up from the table within seconds; a week is for those that were away."""
+
+        def work(unit: Unit) -> None:
+            unit.conn.execute(sa.delete(tables.events).where(tables.events.c.at < unit.now - EVENTS_KEPT_MS))
+
+        await self._database.write(work)
+
+    async def _run(self) -> None:
+        while True:
+            await self.once()
+            await asyncio.sleep(self._every_s)

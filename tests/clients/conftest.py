@@ -1,0 +1,54 @@
+"""The real clients against one running server; what they asked is recorded for docs/coverage.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.zaffre_server import ZaffreServer
+
+CONDA = """name: job
+channels: [conda-forge]
+dependencies:
+  - python=3.11
+  - pip:
+    - scikit-learn
+    - skops
+    - pandas<3
+    - mlflow-skinny==3.15.0
+"""
+
+
+@pytest.fixture(scope="session")
+def ml(client_environment: ZaffreServer) -> Iterator[Any]:
+    """The unmodified MLClient, signed in by DefaultAzureCredential from variables alone."""
+    from azure.ai.ml import MLClient
+    from azure.identity import DefaultAzureCredential
+
+    names = client_environment.credentials
+    yield MLClient(DefaultAzureCredential(), names["subscription"], names["resource_group"], names["workspace"])
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Callable[..., Path]:
+    """A folder of source files, by name and content."""
+
+    def make(**files: str) -> Path:
+        folder = tmp_path / "src"
+        folder.mkdir(exist_ok=True)
+        for name, content in files.items():
+            (folder / name.replace("__", ".")).write_text(content)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bare() -> Any:
+    """The cheapest environment there is: a Python and nothing more."""
+    from azure.ai.ml.entities import Environment
+
+    return Environment(image="python:3.11")

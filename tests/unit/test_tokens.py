@@ -1,0 +1,126 @@
+"""Tokens: 401 for everything that is not exactly ours, never 200."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from pathlib import Path
+
+import jwt
+import pytest
+
+from zaffre.errors import InvalidInput, Unauthenticated
+from zaffre.runtime import Runtime
+from zaffre.services.access import OWNER, RUN, Principal
+from zaffre.services.tokens import LIFETIME_S, MACHINE_LEARNING, STORAGE, Tokens
+from zaffre.settings import Settings
+
+PERSON = Principal(id="1", name="ada")
+
+
+class Clock(Runtime):
+    ahead = 0
+
+    def now(self) -> int:
+        return super().now() + self.ahead
+
+
+@pytest.fixture
+def ended() -> set[tuple[str, str]]:
+    return set()
+
+
+@pytest.fixture
+def tokens(tmp_path: Path, ended: set[tuple[str, str]]) -> Tokens:
+    return Tokens(Settings(home=tmp_path), Clock(), lambda scope, run: (scope, run) not in ended)
+
+
+def test_a_token_speaks_for_whom_it_was_minted(tokens: Tokens) -> None:
+    token, _ = tokens.mint(PERSON, MACHINE_LEARNING)
+    assert tokens.verify(token) == PERSON
+    assert tokens.verify(token) == PERSON  # from the cache
+
+
+def test_keys_survive_a_restart(tmp_path: Path, tokens: Tokens) -> None:
+    token, _ = tokens.mint(PERSON, STORAGE)
+    again = Tokens(Settings(home=tmp_path), Clock(), lambda _s, _r: True)
+    assert again.verify(token).role == OWNER
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()] == [0o600]
+
+
+def test_wrong_audience(tokens: Tokens) -> None:
+    token, _ = tokens.mint(PERSON, STORAGE)
+    with pytest.raises(Unauthenticated, match="is for"):
+        tokens.verify(token, frozenset({MACHINE_LEARNING}))
+
+
+def test_expired_even_when_cached(tokens: Tokens) -> None:
+    token, _ = tokens.mint(PERSON, STORAGE)
+    tokens.verify(token)
+    tokens._runtime.ahead = (LIFETIME_S + 1) * 1000  # type: ignore[attr-defined]
+    with pytest.raises(Unauthenticated):
+        tokens.verify(token)
+
+
+def _forged(token: str, **header: object) -> str:
+    _, claims, _ = token.split(".")
+    head = base64.urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip("=")
+    return f"{head}.{claims}."
+
+
+@pytest.mark.parametrize("how", ["none", "empty", "other key", "cut", "hs256 with the public key", "no oid", "text"])
+def test_forgeries(tokens: Tokens, how: str, tmp_path: Path) -> None:
+    token, _ = tokens.mint(PERSON, MACHINE_LEARNING)
+    claims = jwt.decode(token, options={"verify_signature": False})
+    kid = jwt.get_unverified_header(token)["kid"]
+    if how == "none":
+        bad = _forged(token, alg="none", kid=kid, typ="JWT")
+    elif how == "empty":
+        bad = ""
+    elif how == "other key":
+        other = Tokens(Settings(home=tmp_path / "other"), Clock(), lambda _s, _r: True)
+        bad, _ = other.mint(PERSON, MACHINE_LEARNING)
+    elif how == "cut":
+        bad = token[:-10]
+    elif how == "hs256 with the public key":
+        signed = _forged(token, alg="HS256", kid=kid, typ="JWT").rstrip(".")
+        mac = hmac.new(json.dumps(tokens.jwks()).encode(), signed.encode(), hashlib.sha256).digest()
+        bad = f"{signed}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+    elif how == "no oid":
+        del claims["oid"]
+        bad = tokens._keys.sign(claims)
+    else:
+        bad = "not.a.token"
+    with pytest.raises(Unauthenticated):
+        tokens.verify(bad)
+
+
+def test_a_runs_token_ends_with_its_run(tokens: Tokens) -> None:
+    token, _ = tokens.mint_run("scope", "job", "ada")
+    found = tokens.verify(token)
+    assert (found.role, found.run, found.scope) == (RUN, "job", "scope")
+    tokens.end_run("scope", "job")
+    with pytest.raises(Unauthenticated, match="has ended"):
+        tokens.verify(token)
+
+
+def test_a_run_that_ended_before_the_restart(tokens: Tokens, ended: set[tuple[str, str]]) -> None:
+    token, _ = tokens.mint_run("scope", "job", "ada")
+    ended.add(("scope", "job"))
+    with pytest.raises(Unauthenticated, match="has ended"):
+        tokens.verify(token)
+
+
+@pytest.mark.parametrize(
+    ("asked", "audience"),
+    [("https://ml.azure.com", MACHINE_LEARNING), ("https://ml.azure.com/.default", MACHINE_LEARNING), ("https://storage.azure.com/", STORAGE)],
+)
+def test_audiences(tokens: Tokens, asked: str, audience: str) -> None:
+    assert tokens.audience(asked) == audience
+
+
+def test_a_foreign_audience_is_refused(tokens: Tokens) -> None:
+    with pytest.raises(InvalidInput, match="not an audience"):
+        tokens.audience("https://graph.example.org")
