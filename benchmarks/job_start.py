@@ -103,11 +103,11 @@ def _log(client: Client, address: str) -> bytes | None:
 
 
 def _when(started: float, look: Callable[[], T | None]) -> T:
-    """What `look` finds, asked again after 2 ms: more often would slow down what is measured."""
+    """What `look` finds, asked again after 5 ms: more often would slow down what is measured."""
     while (found := look()) is None:
         if time.perf_counter() - started > PATIENCE_S:
             raise ServerError(f"no first line of the job within {PATIENCE_S:.0f} s")
-        time.sleep(0.002)
+        time.sleep(0.005)
     return found
 
 

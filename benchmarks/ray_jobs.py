@@ -59,7 +59,7 @@ def job_s() -> float:
     while LINE not in _ask("GET", f"/api/jobs/{job}/logs")["logs"]:
         if time.perf_counter() - started > PATIENCE_S:
             raise TimeoutError(f"Ray's job {job} printed nothing within {PATIENCE_S:.0f} s")
-        time.sleep(0.002)
+        time.sleep(0.005)
     taken = time.perf_counter() - started
     while _ask("GET", f"/api/jobs/{job}")["status"] not in ("SUCCEEDED", "FAILED", "STOPPED"):
         time.sleep(0.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -41,16 +41,23 @@ class Sample:
 
 def ratios(ours: Sample, peers: Sample) -> Sample:
     """Ours to the peer's, round by round: the two were taken alternately, so each pair saw the same machine."""
-    if len(ours.values) != len(peers.values):
-        raise ValueError(f"{len(ours.values)} rounds against {len(peers.values)}: they were not taken alternately")
-    return Sample.of([one / other for one, other in zip(ours.values, peers.values, strict=True)])
+    return Sample.of([one / other for one, other in _rounds(ours, peers)])
 
 
 def differences(ours: Sample, peers: Sample) -> Sample:
     """Ours less the peer's, round by round."""
-    if len(ours.values) != len(peers.values):
-        raise ValueError(f"{len(ours.values)} rounds against {len(peers.values)}: they were not taken alternately")
-    return Sample.of([one - other for one, other in zip(ours.values, peers.values, strict=True)])
+    return Sample.of([one - other for one, other in _rounds(ours, peers)])
+
+
+def sums(one: Sample, other: Sample) -> Sample:
+    """Both together, round by round."""
+    return Sample.of([mine + yours for mine, yours in _rounds(one, other)])
+
+
+def _rounds(one: Sample, other: Sample) -> Iterator[tuple[float, float]]:
+    if len(one.values) != len(other.values):
+        raise ValueError(f"{len(one.values)} rounds against {len(other.values)}: they were not taken alternately")
+    return zip(one.values, other.values, strict=True)
 
 
 def _quartiles(values: tuple[float, ...]) -> tuple[float, float]:

@@ -33,6 +33,7 @@ from zaffre.execution.data.expressions import check as check_command
 from zaffre.execution.data.expressions import section_inputs
 from zaffre.execution.environments.spec import EnvironmentSpec, resolve
 from zaffre.execution.executors.local import LocalExecutor
+from zaffre.gateway import no_edge
 from zaffre.gateway.answers import arm_error
 from zaffre.gateway.app import Gateway
 from zaffre.gateway.recorder import Recorder
@@ -92,7 +93,11 @@ class Application:
             database, resources, places, tracking, Checks(command=_check_command, environment=_check_environment)
         )
         endpoints = Endpoints(
-            resources, places, lambda slug, tail: _deployment_logs(settings, slug, tail), _check_environment
+            resources,
+            places,
+            lambda slug, tail: _deployment_logs(settings, slug, tail),
+            _check_environment,
+            None if settings.edge else no_edge.SCORING,
         )
         models = RegisteredModels(resources, ModelSources(database, places, tracking), blobs)
         run_logs = Logs(settings.jobs, settings.keys, blobs, runtime)
@@ -100,6 +105,7 @@ class Application:
         self.gateway = Gateway(
             [
                 *health.routes(database),
+                *([] if settings.edge else no_edge.routes()),
                 *login.routes(settings, tokens, keys),
                 *arm.routes(
                     settings,

@@ -94,7 +94,9 @@ def test_scoring_goes_on(serving: ZaffreServer) -> None:
         for victim in ("application", "supervisor"):
             kill(serving, victim)
             reached = len(seen)
-            eventually(lambda reached=reached: len(seen), lambda count, reached=reached: count > reached + 5, what="scores")
+            eventually(
+                lambda reached=reached: len(seen), lambda count, reached=reached: count > reached + 5, what="scores"
+            )
             if victim == "supervisor":
                 serving.up()
             wait_for(serving, "onlineEndpoints/chaos")

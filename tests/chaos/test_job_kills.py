@@ -66,7 +66,9 @@ def test_each_part_is_killed_at_a_random_moment_of_a_job(killed: ZaffreServer, w
         names.append(name)
     for name in names:
         state = eventually(
-            lambda name=name: insist(lambda: killed.request("GET", f"{killed.scope}/jobs/{name}?api-version=2024-01-01-preview"), 200).json["properties"]["status"],
+            lambda name=name: insist(
+                lambda: killed.request("GET", f"{killed.scope}/jobs/{name}?api-version=2024-01-01-preview"), 200
+            ).json["properties"]["status"],
             lambda state: state in ("Completed", "Failed", "Canceled"),
             seconds=60,
             what=f"the end of {name}",
@@ -121,7 +123,9 @@ class Outage:
         environment = server.environment_version("mlflow", {"image": "python:3.11", "condaFile": conda})
         answer = server.put_job("metrics", METRICS, environmentId=environment)
         assert answer.status == 201, answer.body
-        eventually(lambda: server.status("metrics"), lambda state: state != "Preparing", seconds=180, what="the environment")
+        eventually(
+            lambda: server.status("metrics"), lambda state: state != "Preparing", seconds=180, what="the environment"
+        )
         eventually(lambda: server.job_log("metrics"), lambda log: "step 9\n" in log, seconds=60, what="ten metrics")
         assert server.down(cancel_jobs=False)["running_jobs"] == ["metrics"]
         gone = time.monotonic()
@@ -140,4 +144,3 @@ def kill(server: ZaffreServer, victim: str) -> None:
 
     eventually(alive, bool, seconds=60, what=f"a living {victim}")
     server.kill(victim)
-

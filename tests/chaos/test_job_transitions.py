@@ -103,4 +103,3 @@ def test_the_list_of_transitions_is_whole() -> None:
     movers = {str(path.relative_to(ROOT / "src" / "zaffre")) for path in sources if ".transition(" in path.read_text()}
     # The tracking service's own guard keeps it off jobs; the endpoints' controller moves resources, not runs.
     assert movers == {"store/jobs.py", "store/tracking/runs.py", "services/tracking/runs.py", "control/endpoints.py"}
-

@@ -39,7 +39,12 @@ def test_next_version_by_mlflow(server: ZaffreServer) -> None:
     assert tracking.ask("POST", "registered-models/create", {"name": "raced"}).status == 200
 
     def make(who: int, i: int) -> str:
-        body = {"name": "raced", "source": f"runs:/{run}/model/{who}/{i}", "run_id": run, "tags": [{"key": "by", "value": f"{who}/{i}"}]}
+        body = {
+            "name": "raced",
+            "source": f"runs:/{run}/model/{who}/{i}",
+            "run_id": run,
+            "tags": [{"key": "by", "value": f"{who}/{i}"}],
+        }
         made = tracking.ask("POST", "model-versions/create", body)
         assert made.status == 200, made.body
         return str(made.json["model_version"]["version"])

@@ -24,7 +24,9 @@ def test_data_versions_count_up_and_never_change(ml: Any, tmp_path: Path) -> Non
     made = []
     for number in range(3):
         (tmp_path / f"{number}.csv").write_text(str(number))
-        made.append(ml.data.create_or_update(Data(name="numbers", path=str(tmp_path / f"{number}.csv"), type="uri_file")))
+        made.append(
+            ml.data.create_or_update(Data(name="numbers", path=str(tmp_path / f"{number}.csv"), type="uri_file"))
+        )
     assert [data.version for data in made] == ["1", "2", "3"]
     assert ml.data.get("numbers", label="latest").version == "3"
     assert [data.version for data in ml.data.list("numbers")] == ["3", "2", "1"]
@@ -47,7 +49,9 @@ def test_models_from_a_local_folder(ml: Any, tmp_path: Path) -> None:
 
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights.bin").write_bytes(bytes(1000))
-    model = ml.models.create_or_update(Model(name="plain", path=str(tmp_path / "model"), type="custom_model", tags={"a": "b"}))
+    model = ml.models.create_or_update(
+        Model(name="plain", path=str(tmp_path / "model"), type="custom_model", tags={"a": "b"})
+    )
     assert model.version == "1"
     again = ml.models.get("plain", "1")
     assert (again.tags, again.type) == ({"a": "b"}, "custom_model")
@@ -68,7 +72,9 @@ def test_environments_are_kept_as_defined(ml: Any) -> None:
 def test_a_cluster_is_a_record_with_an_honest_state(ml: Any) -> None:
     from azure.ai.ml.entities import AmlCompute
 
-    made = ml.compute.begin_create_or_update(AmlCompute(name="cpu-cluster", size="Standard_DS3_v2", min_instances=0, max_instances=2)).result()
+    made = ml.compute.begin_create_or_update(
+        AmlCompute(name="cpu-cluster", size="Standard_DS3_v2", min_instances=0, max_instances=2)
+    ).result()
     assert made.provisioning_state == "Succeeded"
     assert ml.compute.get("cpu-cluster").max_instances == 2
     assert "cpu-cluster" in [compute.name for compute in ml.compute.list()]
@@ -83,7 +89,10 @@ def test_an_unknown_workspace_names_the_command_that_makes_it(ml: Any) -> None:
     from azure.identity import DefaultAzureCredential
 
     other = MLClient(DefaultAzureCredential(), "my-sub", "my-group", "my-workspace")
-    with pytest.raises(ResourceNotFoundError, match="zaffre env --subscription my-sub --resource-group my-group --workspace my-workspace"):
+    with pytest.raises(
+        ResourceNotFoundError,
+        match="zaffre env --subscription my-sub --resource-group my-group --workspace my-workspace",
+    ):
         other.workspaces.get("my-workspace")
 
 

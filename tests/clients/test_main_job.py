@@ -40,7 +40,9 @@ def trained(ml: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     job = command(
         code=str(folder),
         command="python train.py",
-        environment=Environment(image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu20.04", conda_file=str(folder / "conda.yml")),
+        environment=Environment(
+            image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu20.04", conda_file=str(folder / "conda.yml")
+        ),
         experiment_name="cancer",
         display_name="train cancer",
         tags={"team": "blue"},
@@ -76,7 +78,9 @@ def test_a_registered_model_is_deployed_without_code_and_scores(ml: Any, trained
     model = ml.models.get("cancer", label="latest")
     assert (model.version, model.type) == (made.version, "mlflow_model")
 
-    endpoint = ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="cancer-1", auth_mode="key")).result()
+    endpoint = ml.online_endpoints.begin_create_or_update(
+        ManagedOnlineEndpoint(name="cancer-1", auth_mode="key")
+    ).result()
     assert endpoint.provisioning_state == "Succeeded"
     deployment = ManagedOnlineDeployment(
         name="blue", endpoint_name="cancer-1", model=model.id, instance_type="Standard_DS3_v2", instance_count=1
@@ -136,7 +140,9 @@ for number in range(200):
     assert shown == [str(number) for number in range(200)]
 
     ml.jobs.download(submitted.name, download_path=str(tmp_path / "down"), all=True)
-    found = {str(path.relative_to(tmp_path / "down")): path for path in (tmp_path / "down").rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(tmp_path / "down")): path for path in (tmp_path / "down").rglob("*") if path.is_file()
+    }
     assert found["artifacts/outputs/kept.txt"].read_text() == "kept"
     assert found["named-outputs/model/weights.bin"].read_bytes() == b"123"
     assert found["named-outputs/report/report"].read_text() == "fine"
@@ -150,7 +156,9 @@ def test_a_failed_job_says_why(ml: Any, code: Callable[..., Path], bare: Any) ->
     from azure.ai.ml import command
     from azure.ai.ml.exceptions import JobException
 
-    job = command(code=str(code(main__py="print('before')\nimport not_there\n")), command="python main.py", environment=bare)
+    job = command(
+        code=str(code(main__py="print('before')\nimport not_there\n")), command="python main.py", environment=bare
+    )
     submitted = ml.jobs.create_or_update(job)
     with pytest.raises(JobException) as caught:
         ml.jobs.stream(submitted.name)
@@ -185,16 +193,24 @@ def test_a_timeout_ends_the_job(ml: Any, bare: Any, client_environment: ZaffreSe
     assert CommandJobLimits is not None
     name = ml.jobs.create_or_update(job).name
     assert client_environment.wait_for_job(name) == "Failed"
-    assert "longer than its limit of 1 seconds" in json.dumps(client_environment.request("GET", f"/history/v1.0{client_environment.scope}/runs/{name}/details").json)
+    assert "longer than its limit of 1 seconds" in json.dumps(
+        client_environment.request("GET", f"/history/v1.0{client_environment.scope}/runs/{name}/details").json
+    )
 
 
-def test_a_build_failure_ends_the_job_with_the_resolvers_words(ml: Any, tmp_path: Path, client_environment: ZaffreServer) -> None:
+def test_a_build_failure_ends_the_job_with_the_resolvers_words(
+    ml: Any, tmp_path: Path, client_environment: ZaffreServer
+) -> None:
     from azure.ai.ml import command
     from azure.ai.ml.entities import Environment
     from azure.ai.ml.exceptions import JobException
 
-    (tmp_path / "conda.yml").write_text("dependencies:\n  - python=3.11\n  - pip:\n    - surely-no-such-package-zaffre==1.0\n")
-    job = command(command="python -V", environment=Environment(image="python:3.11", conda_file=str(tmp_path / "conda.yml")))
+    (tmp_path / "conda.yml").write_text(
+        "dependencies:\n  - python=3.11\n  - pip:\n    - surely-no-such-package-zaffre==1.0\n"
+    )
+    job = command(
+        command="python -V", environment=Environment(image="python:3.11", conda_file=str(tmp_path / "conda.yml"))
+    )
     submitted = ml.jobs.create_or_update(job)
     with pytest.raises(JobException, match="surely-no-such-package-zaffre"):
         ml.jobs.stream(submitted.name)

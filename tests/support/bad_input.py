@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import sqlite3
 import ssl
 import types
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +21,8 @@ from zaffre.services.kinds.jobs import Command
 
 ARM = "api-version=2024-04-01"
 SIGNS_OF_A_TRACE = (b"Traceback", b'File "', b".py", b"sqlalchemy", b"sqlite", b"msgspec", b"this is a bug")
+
+TABLES = ("resources", "jobs", "runs", "experiments", "secrets", "blobs", "blob_containers", "operations")
 
 # A body of each kind that is accepted as it stands (deployments and jobs but for what they refer to).
 VALID: dict[str, dict[str, Any]] = {
@@ -84,6 +89,17 @@ def refused(answer: Answer, *statuses: int, names: str = "") -> None:
     found = [sign for sign in SIGNS_OF_A_TRACE if sign in answer.body and sign.decode() not in names]
     assert found == [], answer.body
     assert names in answer.body.decode(), f"{names!r} is not in {answer.body!r}"
+
+
+def rows(server: ZaffreServer) -> dict[str, int]:
+    """How much there is of everything a refused request must not add to."""
+    with contextlib.closing(sqlite3.connect(f"file:{server.home / 'zaffre.db'}?mode=ro", uri=True)) as connection:
+        return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES}
+
+
+def outside(server: ZaffreServer) -> set[Path]:
+    """What lies around the home, where nothing may ever be written."""
+    return {path for path in server.home.parent.rglob("*") if server.home not in (path, *path.parents)}
 
 
 class Raw:
@@ -174,4 +190,8 @@ def _wrong(hint: Any) -> list[Any]:
 
 
 def _union(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
+    return (
+        typing.get_args(hint)
+        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+        else (hint,)
+    )

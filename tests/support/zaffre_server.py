@@ -151,9 +151,19 @@ class ZaffreServer:
 
     def put_job(self, name: str, command: str, **more: Any) -> Answer:
         """A command job in a bare Python, submitted as the SDK does."""
-        environment = self.environment_version("bare", {"image": f"python:{sys.version_info.major}.{sys.version_info.minor}"})
-        properties = {"jobType": "Command", "command": command, "environmentId": environment, "experimentName": "tests", **more}
-        return self.request("PUT", f"{self.scope}/jobs/{name}?api-version=2025-01-01-preview", {"properties": properties})
+        environment = self.environment_version(
+            "bare", {"image": f"python:{sys.version_info.major}.{sys.version_info.minor}"}
+        )
+        properties = {
+            "jobType": "Command",
+            "command": command,
+            "environmentId": environment,
+            "experimentName": "tests",
+            **more,
+        }
+        return self.request(
+            "PUT", f"{self.scope}/jobs/{name}?api-version=2025-01-01-preview", {"properties": properties}
+        )
 
     def environment_version(self, name: str, properties: dict[str, Any]) -> str:
         """The id of version 1 of an environment, made if it is missing."""
@@ -174,7 +184,9 @@ class ZaffreServer:
     def wait_for_job(self, name: str, *, seconds: float = 60.0) -> str:
         """The state the job ended in."""
         over = ("Completed", "Failed", "Canceled")
-        return eventually(lambda: self.status(name), lambda state: state in over, seconds=seconds, what=f"the end of job {name}")
+        return eventually(
+            lambda: self.status(name), lambda state: state in over, seconds=seconds, what=f"the end of job {name}"
+        )
 
     def job_log(self, name: str, file: str = "user_logs/std_log.txt") -> str:
         details = self.request("GET", f"/history/v1.0{self.scope}/runs/{name}/details").json

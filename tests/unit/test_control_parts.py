@@ -52,8 +52,18 @@ def test_a_waiter_that_gives_up_holds_nobody_up() -> None:
     [
         ({"reason": "exited", "exit_code": 0}, False, "Completed", ""),
         ({"reason": "exited", "exit_code": 0}, True, "Completed", ""),
-        ({"reason": "exited", "exit_code": 3, "last_lines": ["boom"]}, False, "Failed", "exit code 3. Last lines:\nboom"),
-        ({"reason": "exited", "exit_code": 127, "last_lines": ["bash: line 1: pyton: command not found"]}, False, "Failed", "'pyton:' is not a program"),
+        (
+            {"reason": "exited", "exit_code": 3, "last_lines": ["boom"]},
+            False,
+            "Failed",
+            "exit code 3. Last lines:\nboom",
+        ),
+        (
+            {"reason": "exited", "exit_code": 127, "last_lines": ["bash: line 1: pyton: command not found"]},
+            False,
+            "Failed",
+            "'pyton:' is not a program",
+        ),
         ({"reason": "exited", "exit_code": 137}, False, "Failed", "as after SIGKILL"),
         ({"reason": "exited", "signal": 9}, False, "Failed", "short of memory"),
         ({"reason": "timeout", "signal": 15}, False, "Failed", "limit of 5 seconds"),
@@ -76,7 +86,10 @@ def test_addresses_of_ours_are_kept_without_host() -> None:
 
 
 def test_merge_patch_is_rfc_7396() -> None:
-    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None, "e": {"f": 1}}, "d": [1]}) == {"a": {"c": 2, "e": {"f": 1}}, "d": [1]}
+    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None, "e": {"f": 1}}, "d": [1]}) == {
+        "a": {"c": 2, "e": {"f": 1}},
+        "d": [1],
+    }
 
 
 @pytest.mark.parametrize(
@@ -89,7 +102,9 @@ def test_merge_patch_is_rfc_7396() -> None:
     ],
 )
 def test_the_table_reads_types_from_paths(method: str, tail: str, type_: str, verb: str) -> None:
-    found = operation("x", method, "/subscriptions/{s}/resourceGroups/{g}/providers/Microsoft.MachineLearningServices/" + tail)
+    found = operation(
+        "x", method, "/subscriptions/{s}/resourceGroups/{g}/providers/Microsoft.MachineLearningServices/" + tail
+    )
     assert (found.type, found.verb) == (type_, verb)
 
 

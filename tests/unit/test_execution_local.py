@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from zaffre.execution import processes
+from zaffre import processes
 from zaffre.execution.bell import BellSocket
 from zaffre.execution.errors import LaunchError
 from zaffre.execution.events import Event, read_events
@@ -21,7 +21,7 @@ from zaffre.execution.executors.base import Executor
 from zaffre.execution.executors.local import LocalExecutor, reap_orphans
 from zaffre.execution.launcher_zip import launcher_zip
 from zaffre.execution.plan import JobPlan
-from zaffre.execution.processes import Identity
+from zaffre.processes import Identity
 
 DEADLINE = 60.0
 

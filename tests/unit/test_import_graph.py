@@ -13,7 +13,7 @@ import pytest
 SRC = Path(__file__).parents[2] / "src"
 LONGEST = 500
 
-LEAVES = frozenset({"errors", "runtime", "settings"})
+LEAVES = frozenset({"errors", "processes", "runtime", "settings"})
 """Anyone may import them; they import nothing of ours."""
 
 _DOING = frozenset({"execution", "serving", "edge", "automl"})
@@ -24,6 +24,7 @@ _ANSWERING = frozenset({"gateway", "services", "store"})
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "zaffre": frozenset({"client"}),  # `zaffre.connect`, loaded when it is asked for
     "errors": frozenset(),
+    "processes": frozenset(),
     "runtime": frozenset(),
     "settings": frozenset(),
     "logs": LEAVES,

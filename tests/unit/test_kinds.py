@@ -31,19 +31,35 @@ def accept(type_: str, properties: Any, **body: Any) -> dict[str, Any]:
         ("codes/versions", {}, "codeUri"),
         ("datastores", {"datastoreType": "Tape"}, "properties.datastoreType"),
         ("computes", {"computeType": "Abacus"}, "properties.computeType"),
-        ("computes", {"computeType": "AmlCompute", "properties": {"scaleSettings": {"maxNodeCount": "2"}}}, "properties.properties.scaleSettings"),
-        ("computes", {"computeType": "AmlCompute", "properties": {"scaleSettings": {"maxNodeCount": 1, "minNodeCount": 2}}}, "scaleSettings"),
+        (
+            "computes",
+            {"computeType": "AmlCompute", "properties": {"scaleSettings": {"maxNodeCount": "2"}}},
+            "properties.properties.scaleSettings",
+        ),
+        (
+            "computes",
+            {"computeType": "AmlCompute", "properties": {"scaleSettings": {"maxNodeCount": 1, "minNodeCount": 2}}},
+            "scaleSettings",
+        ),
         ("jobs", {}, "jobType"),
         ("jobs", {**JOB, "command": " "}, "properties.command"),
         ("jobs", {**JOB, "limits": {"timeout": "soon"}}, "properties.limits.timeout"),
         ("jobs", {**JOB, "environmentVariables": {"A B": "c"}}, "properties.environmentVariables"),
         ("jobs", {**JOB, "inputs": {"x": {"jobInputType": "uri_file"}}}, "properties.inputs.x.uri"),
         ("jobs", {**JOB, "inputs": {"x;y": {"jobInputType": "literal", "value": "1"}}}, "properties.inputs"),
-        ("jobs", {**JOB, "inputs": {"x": {"jobInputType": "uri_file", "uri": "u", "mode": "Fax"}}}, "properties.inputs.x.mode"),
+        (
+            "jobs",
+            {**JOB, "inputs": {"x": {"jobInputType": "uri_file", "uri": "u", "mode": "Fax"}}},
+            "properties.inputs.x.mode",
+        ),
         ("onlineEndpoints", {"authMode": "Key", "traffic": {"blue": 50}}, "properties.traffic"),
         ("onlineEndpoints", {"authMode": "Trust"}, "properties.authMode"),
         ("onlineEndpoints/deployments", {}, "properties.model"),
-        ("onlineEndpoints/deployments", {"model": "m", "requestSettings": {"requestTimeout": "5"}}, "properties.requestSettings.requestTimeout"),
+        (
+            "onlineEndpoints/deployments",
+            {"model": "m", "requestSettings": {"requestTimeout": "5"}},
+            "properties.requestSettings.requestTimeout",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(type_: str, properties: dict[str, Any], field: str) -> None:
@@ -52,7 +68,14 @@ def test_what_is_wrong_is_named(type_: str, properties: dict[str, Any], field: s
     assert field in caught.value.message
 
 
-@pytest.mark.parametrize("properties", [{"jobType": "Sweep"}, {**JOB, "distribution": {"distributionType": "Mpi"}}, {**JOB, "resources": {"instanceCount": 2}}])
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"jobType": "Sweep"},
+        {**JOB, "distribution": {"distributionType": "Mpi"}},
+        {**JOB, "resources": {"instanceCount": 2}},
+    ],
+)
 def test_what_is_not_served_is_501(properties: dict[str, Any]) -> None:
     with pytest.raises(ZaffreError) as caught:
         accept("jobs", properties)
@@ -60,7 +83,14 @@ def test_what_is_not_served_is_501(properties: dict[str, Any]) -> None:
 
 
 def test_defaults_and_spelling() -> None:
-    job = accept("jobs", {**JOB, "inputs": {"x": {"jobInputType": "uri_file", "uri": "u"}}, "outputs": {"y": {"jobOutputType": "uri_folder"}}})
+    job = accept(
+        "jobs",
+        {
+            **JOB,
+            "inputs": {"x": {"jobInputType": "uri_file", "uri": "u"}},
+            "outputs": {"y": {"jobOutputType": "uri_folder"}},
+        },
+    )
     assert job["jobType"] == "Command"
     assert job["inputs"]["x"]["mode"] == "ReadOnlyMount"
     assert job["outputs"]["y"]["mode"] == "ReadWriteMount"
@@ -71,7 +101,9 @@ def test_defaults_and_spelling() -> None:
 
 
 def test_unknown_fields_are_kept_and_texts_are_texts() -> None:
-    found = accept("data/versions", {"dataUri": "u", "later": {"x": 1}, "properties": {"hash_version": 202208, "ok": True}})
+    found = accept(
+        "data/versions", {"dataUri": "u", "later": {"x": 1}, "properties": {"hash_version": 202208, "ok": True}}
+    )
     assert found["later"] == {"x": 1}
     assert found["properties"] == {"hash_version": "202208", "ok": "true"}
 
@@ -92,7 +124,12 @@ def test_names_that_break_things(name: str) -> None:
 
 
 def test_secrets_never_reach_the_body() -> None:
-    body = {"properties": {"datastoreType": "AzureBlob", "credentials": {"credentialsType": "AccountKey", "secrets": {"key": "s3cret"}}}}
+    body = {
+        "properties": {
+            "datastoreType": "AzureBlob",
+            "credentials": {"credentialsType": "AccountKey", "secrets": {"key": "s3cret"}},
+        }
+    }
     secrets, rest = KINDS["workspaces/datastores"].take_secrets(body)
     assert "s3cret" in secrets["secrets"]
     assert "s3cret" not in str(rest)

@@ -17,6 +17,8 @@ import msgspec
 import pytest
 from serving_kit import environment, make_environment, make_plan, score, wait_until
 
+from zaffre import processes
+from zaffre.processes import Identity
 from zaffre.serving import probes, process, server
 from zaffre.serving.errors import DeploymentFailed, ServerConflict
 from zaffre.serving.plan import DeploymentPlan
@@ -308,10 +310,10 @@ def test_the_end_of_a_server_is_noticed(home: Path) -> None:
 
 
 def test_another_boot_or_a_used_pid_is_not_our_server() -> None:
-    me = process.Identity(pid=os.getpid(), start_ticks=1, boot_id=process.boot_id())
+    me = Identity(pid=os.getpid(), start=1, boot=processes.boot_id())
     assert not process.alive(me)
     process.end_session(me, 0)
-    process.end_session(msgspec.structs.replace(me, boot_id="another"), 0)
+    process.end_session(msgspec.structs.replace(me, boot="another"), 0)
     asyncio.run(process.ended(me))
 
 

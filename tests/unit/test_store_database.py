@@ -93,7 +93,10 @@ def test_audit_and_event_are_in_the_same_transaction(database: Database) -> None
     with pytest.raises(RuntimeError):
         database.write_now(work)
     for table in (tables.audit, tables.events):
-        assert database.read_now(lambda conn, t=table: conn.execute(sa.select(sa.func.count()).select_from(t)).scalar()) == 0
+        assert (
+            database.read_now(lambda conn, t=table: conn.execute(sa.select(sa.func.count()).select_from(t)).scalar())
+            == 0
+        )
 
 
 def test_a_full_disk_is_named_and_passes(tmp_path: Path) -> None:

@@ -115,7 +115,11 @@ def test_a_run_that_ended_before_the_restart(tokens: Tokens, ended: set[tuple[st
 
 @pytest.mark.parametrize(
     ("asked", "audience"),
-    [("https://ml.azure.com", MACHINE_LEARNING), ("https://ml.azure.com/.default", MACHINE_LEARNING), ("https://storage.azure.com/", STORAGE)],
+    [
+        ("https://ml.azure.com", MACHINE_LEARNING),
+        ("https://ml.azure.com/.default", MACHINE_LEARNING),
+        ("https://storage.azure.com/", STORAGE),
+    ],
 )
 def test_audiences(tokens: Tokens, asked: str, audience: str) -> None:
     assert tokens.audience(asked) == audience

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def server_id(row: Row) -> str:
 def _workers(variables: dict[str, str]) -> int:
     """`WORKER_COUNT` is how Azure's inference server is told; one worker answers one request at a time."""
     text = variables.get("WORKER_COUNT", "1")
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 64:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= 64:
         raise InvalidInput(
             f"Environment variable WORKER_COUNT is '{text}'; expected a number from 1 to 64.",
             target="properties.environmentVariables",

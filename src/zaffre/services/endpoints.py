@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from zaffre.errors import Conflict, InvalidInput, NotFound
+from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed
 from zaffre.services.jobs import environment
 from zaffre.services.kinds.base import Document, Kind
 from zaffre.services.kinds.endpoints import check_key, check_pair
@@ -30,8 +30,15 @@ class Endpoints:
     """`put`, `get`, `list`, `delete` as the generic provider asks them, for both types; keys and logs."""
 
     def __init__(
-        self, generic: Resources, places: Places, read_logs: Logs, check_environment: CheckEnvironment
+        self,
+        generic: Resources,
+        places: Places,
+        read_logs: Logs,
+        check_environment: CheckEnvironment,
+        unserved: str | None = None,
     ) -> None:
+        """`unserved` is the reason why this server can serve no endpoint, where there is one."""
+        self._unserved = unserved
         self._resources = generic
         self._places = places
         self._read_logs = read_logs
@@ -52,6 +59,8 @@ class Endpoints:
     async def put(
         self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str, body: Document
     ) -> Written:
+        if self._unserved is not None:
+            raise NotServed(self._unserved)
         if kind.type == ENDPOINT:
             return await self._put_endpoint(actor, workspace, kind, name, body)
         return await self._put_deployment(actor, workspace, kind, parent, name, body)
@@ -87,20 +96,27 @@ class Endpoints:
         return str(found[0]), str(found[1])
 
     async def regenerate(self, actor: Actor, workspace: Workspace, name: str, which: str, value: object) -> str:
-        """Replace one key; the operation ends when the edge knows it."""
-        key = self._new_key() if value is None else value
-        check_key(key, "keyValue")
+        """Replace one key; the operation ends when the edge knows it.
+
+        `value` is what it is set to; none makes a new one, and so does the key as it is: that is what the SDK sends.
+        """
+        if value is not None:
+            check_key(value, "keyValue")
+        fresh = self._new_key()
         operation = self._resources.database.runtime.guid()
 
         def work(unit: Unit) -> str:
             row = resources.get(unit.conn, workspace.id, ENDPOINT, name, lock=True)
             if row is None or row.state == "Deleting":
                 raise NotFound(f"There is no online endpoint '{name}' in workspace '{workspace.name}'.")
+            vault = self._resources.vault
+            current = vault.get(unit.conn, workspace.id, _secret(name, KEY_NAMES[which]))
+            key = fresh if value is None or value == current else str(value)
             other = next(secret for word, secret in KEY_NAMES.items() if word != which)
-            kept = self._resources.vault.get(unit.conn, workspace.id, _secret(name, other))
+            kept = vault.get(unit.conn, workspace.id, _secret(name, other))
             if kept is not None:
-                check_pair(str(key), kept, field="keyValue")
-            self._resources.vault.put(unit, workspace.id, _secret(name, KEY_NAMES[which]), str(key))
+                check_pair(key, kept, field="keyValue")
+            vault.put(unit, workspace.id, _secret(name, KEY_NAMES[which]), key)
             operations.begin(unit, operation, workspace.id, f"{ENDPOINT}//{name}")
             resources.update(unit, actor, row.pk, state="Updating", server={**row.server, "operation": operation})
             unit.audit(

@@ -50,6 +50,12 @@ class Places:
     async def resolve(self, workspace: Workspace, uri: str, field: str) -> Place:
         """The place `uri` names. Raises InvalidInput, NotFound or NotServed that name `field`."""
         uri = inward(uri.strip())
+        if ".." in uri.split("/"):
+            raise InvalidInput(
+                f"Field '{field}': '{uri[:200]}' climbs; expected a path without '..'.",
+                code="InvalidField",
+                target=field,
+            )
         if match := _DATASTORE.fullmatch(uri):
             self._own(workspace, match, field)
             return await self._in_datastore(workspace, match["d"], match["p"], field)

@@ -1,7 +1,4 @@
-"""Processes that outlive us: who they are, whether they live, how to watch and end them. The Linux calls stand here.
-
-A pid alone is no identity (it is used again), so a process is known by pid, start time and boot.
-"""
+"""Model servers as processes that outlive us: started, watched, and ended with all of their session."""
 
 from __future__ import annotations
 
@@ -12,23 +9,9 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
-import msgspec
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """One process of one boot. `start_ticks` is field 22 of /proc/<pid>/stat."""
-
-    pid: int
-    start_ticks: int
-    boot_id: str
-
-
-class _Stat(msgspec.Struct, frozen=True):
-    state: str
-    session: int
-    start_ticks: int
+from zaffre import processes
+from zaffre.processes import Identity
 
 
 def spawn(
@@ -49,19 +32,16 @@ def spawn(
         setsigmask=(),
         setsigdef=(signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD),
     )
-    stat = _stat(pid)
-    if stat is None:  # an unreaped child always has an entry in /proc
+    row = processes.row(pid)
+    if row is None:  # an unreaped child always has an entry in /proc
         raise ProcessLookupError(f"Process {pid} is not visible in /proc; is /proc mounted?")
-    return Identity(pid=pid, start_ticks=stat.start_ticks, boot_id=boot_id())
+    return Identity(pid=pid, start=row.start, boot=processes.boot_id())
 
 
 def alive(identity: Identity) -> bool:
     """Whether this very process runs (a zombie does not)."""
-    if identity.boot_id != boot_id():
-        return False
     _reap(identity.pid)
-    stat = _stat(identity.pid)
-    return stat is not None and stat.start_ticks == identity.start_ticks and stat.state not in "ZX"
+    return processes.is_alive(identity)
 
 
 async def ended(identity: Identity) -> None:
@@ -85,10 +65,10 @@ def end_session(identity: Identity, grace_s: float) -> None:
 
     Members are found even when their leader is dead: gunicorn's workers go on for a while after a killed master.
     """
-    if identity.boot_id != boot_id():
+    if identity.boot != processes.boot_id():
         return
-    leader = _stat(identity.pid)
-    if leader is not None and leader.start_ticks != identity.start_ticks:
+    leader = processes.row(identity.pid)
+    if leader is not None and leader.start != identity.start:
         return  # the pid is used again, which the kernel allows only when the session is empty
     deadline = time.monotonic() + grace_s
     if grace_s > 0:
@@ -100,22 +80,11 @@ def end_session(identity: Identity, grace_s: float) -> None:
 
 def members(identity: Identity) -> list[int]:
     """The living processes of the session this process leads or led, itself included."""
-    found: list[int] = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            stat = _stat(int(entry.name))
-            if (
-                stat is not None
-                and stat.session == identity.pid
-                and stat.state not in "ZX"
-                and stat.start_ticks >= identity.start_ticks
-            ):
-                found.append(int(entry.name))
-    return found
-
-
-def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return [
+        row.pid
+        for row in processes.table()
+        if row.session == identity.pid and row.state not in "ZX" and row.start >= identity.start
+    ]
 
 
 def _signal_and_wait(identity: Identity, number: signal.Signals, deadline: float) -> None:
@@ -151,15 +120,6 @@ def _open_pidfd(identity: Identity) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def _stat(pid: int) -> _Stat | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = text[text.rindex(b")") + 2 :].split()  # the name may hold blanks and parentheses
-    return _Stat(fields[0].decode(), int(fields[3]), int(fields[19]))
 
 
 def _reap(pid: int) -> None:

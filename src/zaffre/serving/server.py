@@ -16,12 +16,12 @@ from pathlib import Path
 
 import msgspec
 
+from zaffre.processes import Identity
 from zaffre.serving import console, diagnosis, mlflow_swagger, process, sockets
 from zaffre.serving.errors import DeploymentFailed, ServerConflict
 from zaffre.serving.mlflow_model import model_folder
 from zaffre.serving.plan import DeploymentPlan
 from zaffre.serving.probes import Health, ask
-from zaffre.serving.process import Identity
 from zaffre.serving.variables import server_environment
 
 _HERE = Path(__file__).parent

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import msgspec
 
-from zaffre.execution import processes
+from zaffre import processes
 from zaffre.execution.errors import LaunchError
 from zaffre.execution.events import FILE, read_events
 from zaffre.execution.executors.base import Observation
 from zaffre.execution.launcher_zip import launcher_zip
 from zaffre.execution.plan import JobPlan
-from zaffre.execution.processes import Identity, Row
+from zaffre.processes import Identity, Row
 
 # Not `python launcher.pyz`: that imports `runpy` and doubles the start.
 _ENTRY = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Protocol
 
 from starlette.responses import Response
@@ -146,7 +147,7 @@ def _limit(query: dict[str, str]) -> int:
     for name in ("$top", "count"):
         given = query.get(name)
         if given:
-            if not given.isascii() or not given.isdigit() or not 1 <= int(given) <= 10_000:
+            if not re.fullmatch(r"[0-9]{1,9}", given) or not 1 <= int(given) <= 10_000:
                 raise InvalidInput(
                     f"Query '{name}': '{given[:50]}'; expected a number from 1 to 10000.",
                     code="InvalidField",

@@ -30,8 +30,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 def identify(pid: int) -> Identity | None:
     """The identity of a living process; None for one that has ended, a zombie included."""
-    row = _row(pid)
-    return Identity(pid=pid, start=row.start, boot=boot_id()) if row is not None and row.state != "Z" else None
+    found = row(pid)
+    return (
+        Identity(pid=pid, start=found.start, boot=boot_id()) if found is not None and found.state not in "ZX" else None
+    )
 
 
 def is_alive(identity: Identity) -> bool:
@@ -56,9 +58,22 @@ def send(identity: Identity, number: signal.Signals) -> bool:
     return True
 
 
+def row(pid: int) -> Row | None:
+    """The process, a zombie too; None where there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    if len(fields) < 20:
+        return None
+    return Row(
+        pid=pid, parent=int(fields[1]), session=int(fields[3]), state=fields[0].decode("ascii"), start=int(fields[19])
+    )
+
+
 def table() -> list[Row]:
     """Every process of the machine that we may see."""
-    rows = (_row(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - names suffice
+    rows = (row(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - names suffice
     return [row for row in rows if row is not None]
 
 
@@ -75,15 +90,3 @@ def environment_of(pid: int) -> dict[bytes, bytes]:
 @cache
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def _row(pid: int) -> Row | None:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    if len(fields) < 20:
-        return None
-    return Row(
-        pid=pid, parent=int(fields[1]), session=int(fields[3]), state=fields[0].decode("ascii"), start=int(fields[19])
-    )
