@@ -35,8 +35,8 @@ http {{
   upstream model {{ server unix:{model}; keepalive 64; }}
   server {{
     listen 127.0.0.1:{port} ssl;
-    ssl_certificate tls/server.pem;
-    ssl_certificate_key tls/server.pem;
+    ssl_certificate {pem};
+    ssl_certificate_key {pem};
     location / {{
       proxy_pass http://model/score;
       proxy_http_version 1.1;
@@ -79,11 +79,12 @@ def bare_nginx(edge: Path, model: Path) -> Iterator[Bare]:
         # As root, nginx's workers become `nobody` and could not reach the socket.
         user = "user root;\n" if Path("/proc/self").stat().st_uid == 0 else ""
         path = Path(temporary, "nginx.conf")
-        path.write_text(_NGINX.format(user=user, temporary=temporary, model=model.relative_to(edge), port=port))
+        places = {"temporary": temporary, "model": model.relative_to(edge), "pem": edge / "tls" / "server.pem"}
+        path.write_text(_NGINX.format(user=user, port=port, **places))
         command = [str(find_nginx().path), "-p", ".", "-c", str(path), "-e", "stderr"]
-        with subprocess.Popen(command, cwd=edge, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(command, cwd=edge, stderr=subprocess.PIPE) as process:
             try:
-                _await_port(port, edge)
+                _await_port(port, edge, process)
                 yield Bare(port, process.pid)
             finally:
                 process.terminate()
@@ -95,7 +96,7 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _await_port(port: int, edge: Path) -> None:
+def _await_port(port: int, edge: Path, process: subprocess.Popen[bytes]) -> None:
     context = ssl.create_default_context(cafile=str(edge.parent / "bundle.pem"))
     deadline = time.monotonic() + _START_S
     while True:
@@ -106,6 +107,9 @@ def _await_port(port: int, edge: Path) -> None:
             ):
                 return
         except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
+            if process.poll() is not None or time.monotonic() > deadline:
+                errors = (
+                    process.communicate(timeout=1)[1].decode(errors="replace") if process.poll() is not None else ""
+                )
+                raise ChildProcessError(f"the bare nginx does not answer: {errors}") from None
             time.sleep(0.05)

@@ -18,7 +18,7 @@ import uv
 from benchmarks.job_start import LINE, SCRIPT
 
 HOST = "127.0.0.1"
-DASHBOARD, HEAD = 18265, 16379
+DASHBOARD, HEAD = 28265, 26379  # outside of 10002–19999, which Ray gives to its workers
 PATIENCE_S = 180.0
 
 
@@ -42,7 +42,7 @@ def running(folder: Path) -> Iterator[Callable[[], float]]:
     ]
     with subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
         try:
-            _await_head()
+            _await_head(head)
             yield job_s
         finally:
             head.terminate()
@@ -66,13 +66,13 @@ def job_s() -> float:
     return taken
 
 
-def _await_head() -> None:
+def _await_head(head: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             _ask("GET", "/api/jobs/")
         except (urllib.error.URLError, ConnectionError):
-            if time.monotonic() > deadline:
+            if head.poll() is not None or time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
         else:

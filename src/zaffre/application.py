@@ -49,6 +49,7 @@ from zaffre.services.jobs import Checks, Jobs
 from zaffre.services.keys import ApiKeys
 from zaffre.services.logs import Logs
 from zaffre.services.model_sources import ModelSources
+from zaffre.services.models import Models
 from zaffre.services.places import Places
 from zaffre.services.registered_models import RegisteredModels
 from zaffre.services.resources import Resources
@@ -99,7 +100,8 @@ class Application:
             _check_environment,
             None if settings.edge else no_edge.SCORING,
         )
-        models = RegisteredModels(resources, ModelSources(database, places, tracking), blobs)
+        sources = ModelSources(database, places, tracking)
+        models = RegisteredModels(resources, sources, blobs)
         run_logs = Logs(settings.jobs, settings.keys, blobs, runtime)
         actions = Actions(settings, database, Datastores(resources, workspaces, blobs), jobs, endpoints)
         self.gateway = Gateway(
@@ -115,6 +117,7 @@ class Application:
                     resources,
                     {
                         "workspaces/jobs": jobs,
+                        "workspaces/models/versions": Models(resources, sources),
                         "workspaces/onlineEndpoints": endpoints,
                         "workspaces/onlineEndpoints/deployments": endpoints,
                     },

@@ -130,7 +130,9 @@ def save(name: str, profile: Profile) -> Path:
 
 def announce(name: str, home: Path) -> Path:
     """Remember under `name` where a server is about to start; the first command that uses it fills in the rest."""
-    return _write(path_of(name), {"home": str(home)})
+    path = path_of(name)
+    known = _read(path) if path.exists() else None
+    return path if known is not None and known.get("home") == str(home) else _write(path, {"home": str(home)})
 
 
 def name_for(home: Path) -> str | None:

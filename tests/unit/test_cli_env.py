@@ -94,7 +94,12 @@ def test_another_workspace_is_made_and_the_default_one_is_not_asked_for(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    monkeypatch.setattr(Remote, "ensure_workspace", lambda self: made.append(self._profile.scope) or True)
+
+    def ensure(remote: Remote) -> bool:
+        made.append(remote._profile.scope)
+        return True
+
+    monkeypatch.setattr(Remote, "ensure_workspace", ensure)
     invoke("--home", str(home))
     assert made == []
     invoke("--home", str(home), "--workspace", "w", "--resource-group", "g")

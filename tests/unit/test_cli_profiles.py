@@ -83,6 +83,10 @@ def test_a_server_about_to_start_for_the_first_time_is_remembered(tmp_path: Path
         profiles.load("new")
     make_home(home, "zf_first")
     assert profiles.load("new").api_key == "zf_first"
+    path = profiles.save("new", profiles.load("new"))
+    kept = path.read_bytes()
+    assert profiles.announce("new", home).read_bytes() == kept
+    assert json.loads(profiles.announce("new", tmp_path / "other").read_bytes()) == {"home": str(tmp_path / "other")}
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "x" * 65])

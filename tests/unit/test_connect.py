@@ -119,7 +119,7 @@ def test_it_says_what_is_missing(server: HttpsServer, monkeypatch: pytest.Monkey
     with pytest.raises(ClientError, match="There is no profile 'nowhere'"):
         zaffre.connect(profile="nowhere")
     with pytest.raises(AttributeError, match="no attribute 'disconnect'"):
-        _ = zaffre.disconnect  # type: ignore[attr-defined]
+        _ = zaffre.disconnect
 
 
 def test_importing_zaffre_loads_nothing() -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from tests.support.zaffre_server import eventually
 from zaffre.execution.environments import build as build_module
 from zaffre.execution.environments import interpreters
 from zaffre.execution.environments import overlay as overlay_module
@@ -28,6 +29,10 @@ from zaffre.execution.environments.overlay import overlay
 from zaffre.execution.environments.spec import DEFAULT_PYTHON, EnvironmentSpec, Recipe, curated_names, resolve
 from zaffre.execution.errors import EnvironmentBuildError, EnvironmentSpecError
 from zaffre.execution.files import make_read_only, remove_tree
+
+
+def writable(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o222]
 
 
 def conda(*dependencies: str, pip: tuple[str, ...] = ()) -> str:
@@ -172,7 +177,7 @@ def test_an_environment_is_built_once_and_then_there(tmp_path: Path) -> None:
     python = ensure(recipe, tmp_path, log)
     assert python == tmp_path / "environments" / recipe.key / "bin" / "python"
     folder = python.parents[1]
-    assert not [path for path in folder.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o222]
+    eventually(lambda: writable(folder), lambda found: found == [], seconds=60, what="the environment to be read-only")
     assert not [path for path in folder.rglob("*.py") if path.stat().st_nlink > 1], "linked into uv's cache"
     assert run_python(python, "import six; print(six.__version__, six.__cached__ is not None)") == "1.17.0 True"
     assert run_python(python, "import pip, sys; print(sys.prefix)") == str(python.parents[1])

@@ -27,8 +27,12 @@ class EnvironmentSpecError(InvalidInput):
 
 
 class EnvironmentBuildError(ZaffreError):
-    """Building an environment failed; the message ends with what the resolver said."""
+    """Building an environment failed; the message ends with what the resolver said.
 
+    It is final: the resolver has asked again by itself wherever that may help.
+    """
+
+    status = 400
     code = "EnvironmentBuildFailed"
 
 

@@ -16,6 +16,8 @@ def seconds(text: object, field: str) -> float:
     match = _FORM.fullmatch(text) if isinstance(text, str) and len(text) <= 100 else None
     if match is None or not any(match.groupdict().values()):
         raise InvalidInput(
-            f"Field '{field}': '{str(text)[:100]}' is not an ISO 8601 duration such as 'PT30S'.", code="InvalidField", target=field
+            f"Field '{field}': '{str(text)[:100]}' is not an ISO 8601 duration such as 'PT30S'.",
+            code="InvalidField",
+            target=field,
         )
     return sum(float(match[unit] or 0) * size for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)))

@@ -68,8 +68,9 @@ class Logs:
         if job.logs_stored:
             _, chunks = await self._blobs.read(workspace.account, ARTIFACT_CONTAINER, _prefix(job.id) + name)
             return chunks
-        path = self.folder(job.scope, job.id) / name
-        size = await asyncio.to_thread(_whole_lines, path, job.ended_at is not None)
+        folder = self.folder(job.scope, job.id)
+        path = folder / name
+        size = await asyncio.to_thread(_whole_lines, path, folder, job.ended_at is not None)
         if size is None:
             raise NotFound(f"Job '{job.id}' has no log '{name}' yet.")
         return _read(path, size)
@@ -90,8 +91,13 @@ def _local_names(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _whole_lines(path: Path, ended: bool) -> int | None:
-    """Bytes up to the last `\\n` or `\\r`, or all of them when nobody writes any more; None when there is no file."""
+def _whole_lines(path: Path, folder: Path, ended: bool) -> int | None:
+    """Bytes up to the last line end, or all of them when nobody writes any more; None when there is no file.
+
+    A link that leads out of the job's folder counts as none: its author could have any file of the server shown as a log.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return None
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -11,6 +11,7 @@ from zaffre.services.kinds.base import Kind
 from zaffre.services.resources import ListQuery, Resources
 from zaffre.services.urls import inward
 from zaffre.services.workspaces import ARTIFACT_CONTAINER, STORAGE_SUFFIX, Workspace
+from zaffre.store import jobs
 from zaffre.store.resources import Row
 
 _DATASTORE = re.compile(
@@ -60,9 +61,9 @@ class Places:
             self._own(workspace, match, field)
             return await self._in_datastore(workspace, match["d"], match["p"], field)
         if match := _JOB_OUTPUT.fullmatch(uri):
-            return self._job_output(workspace, match["j"], match["o"], match["p"] or "")
+            return await self._job_output(workspace, match["j"], match["o"], match["p"] or "")
         if match := _RUN.fullmatch(uri):
-            return self._job_output(workspace, match["r"], "artifacts", match["p"])
+            return await self._job_output(workspace, match["r"], "artifacts", match["p"])
         if uri.startswith(f"/{workspace.account}{STORAGE_SUFFIX}/"):
             container, _, path = uri.split("/", 2)[2].partition("/")
             return Place(account=workspace.account, container=container, path=path)
@@ -136,17 +137,17 @@ class Places:
             )
         return Place(account=workspace.account, container=properties["containerName"], path=path.lstrip("/"))
 
-    @staticmethod
-    def _job_output(workspace: Workspace, job: str, output: str, path: str) -> Place:
+    async def _job_output(self, workspace: Workspace, job: str, output: str, path: str) -> Place:
+        path = path.lstrip("/")
         if output in ("artifacts", "default"):
             return Place(
-                account=workspace.account,
-                container=ARTIFACT_CONTAINER,
-                path=f"ExperimentRun/dcid.{job}/{path.lstrip('/')}",
+                account=workspace.account, container=ARTIFACT_CONTAINER, path=f"ExperimentRun/dcid.{job}/{path}"
             )
-        return Place(
-            account=workspace.account, container=workspace.container, path=f"azureml/{job}/{output}/{path.lstrip('/')}"
-        )
+        found = await self._resources.database.read(lambda conn: jobs.get(conn, workspace.id, job))
+        given = found.server["resolved"]["outputs"].get(output) if found else None
+        if given is not None:
+            return Place(account=given["account"], container=given["container"], path=f"{given['path'].rstrip('/')}/{path}")
+        return Place(account=workspace.account, container=workspace.container, path=f"azureml/{job}/{output}/{path}")
 
     @staticmethod
     def _own(workspace: Workspace, match: re.Match[str], field: str) -> None:

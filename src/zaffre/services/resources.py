@@ -18,6 +18,7 @@ from zaffre.store.seal import Vault
 from zaffre.store.unit import Actor, Unit
 
 PAGE = 100
+Guard = Callable[[Unit, Row | None], None]
 
 
 class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +78,7 @@ class Resources:
         body: Document,
         *,
         server: Document | None = None,
-        guard: Callable[[Unit, Row | None], None] | None = None,
+        guard: Guard | None = None,
         secrets_once: Document | None = None,
     ) -> Written:
         """Make or change the resource.

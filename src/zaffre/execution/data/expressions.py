@@ -53,7 +53,9 @@ def check(
 ) -> None:
     """Raise ExpressionError if `bind` could not bind the command, whatever the values. `optional` names inputs too."""
     given: dict[str, str | None] = dict.fromkeys([*inputs, *optional], "")
-    bound = bind(command, {**given, **dict.fromkeys(optional)}, dict.fromkeys(outputs, ""), dict.fromkeys(search_space, ""))
+    bound = bind(
+        command, {**given, **dict.fromkeys(optional)}, dict.fromkeys(outputs, ""), dict.fromkeys(search_space, "")
+    )
     if "${{" in bound:
         raise ExpressionError("The command has a '${{' without its '}}'.", name="")
 

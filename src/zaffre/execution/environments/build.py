@@ -17,8 +17,9 @@ from zaffre.errors import ZaffreError
 from zaffre.execution.environments.builder import READY, Order, Outcome, ready
 from zaffre.execution.environments.interpreters import find_interpreter
 from zaffre.execution.environments.spec import Recipe
+from zaffre.execution.environments import settle
 from zaffre.execution.errors import EnvironmentBuildError, EnvironmentSpecError
-from zaffre.execution.files import make_read_only, remove_tree
+from zaffre.execution.files import remove_tree
 
 _LAST_LINES = 25
 # pip's settings under uv's names; pip separates by spaces, uv finds links separated by commas.
@@ -77,17 +78,13 @@ def _make(recipe: Recipe, folder: Path, log: _Log) -> None:
     if recipe.requirements:
         wanted = folder / "requirements.txt"
         wanted.write_text("".join(f"{line}\n" for line in recipe.requirements), encoding="utf-8")
-        # Bytecode now: nobody can write it into a read-only environment later, and each start would compile anew.
-        arguments = _install(python, "--compile-bytecode", *recipe.options, "-r", str(wanted))
-        log.run(arguments, "install its packages")
-    make_read_only(folder)
-    folder.chmod(0o700)
+        log.run(_install(python, *recipe.options, "-r", str(wanted)), "install its packages")
     with open(folder / READY, "wb") as marker:
         marker.write(msgspec.json.encode({"python": recipe.python, "interpreter": str(interpreter)}))
         marker.flush()
         os.fsync(marker.fileno())
         os.fchmod(marker.fileno(), 0o400)
-    folder.chmod(0o500)
+    settle.start(folder)
     log.say(f"Environment {recipe.key[:12]} was built in {time.monotonic() - began:.1f} s.")
 
 

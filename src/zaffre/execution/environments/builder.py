@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from zaffre.execution.environments.spec import Recipe
+from zaffre.errors import Unavailable
 from zaffre.execution.errors import EnvironmentBuildError, EnvironmentSpecError
 
 READY = ".ready"
@@ -101,7 +102,7 @@ def _finish(recipe: Recipe, home: Path, log: Path, status: int, answer: bytes) -
     try:
         outcome = msgspec.json.decode(answer, type=Outcome)
     except msgspec.DecodeError:
-        raise EnvironmentBuildError(
+        raise Unavailable(
             f"The builder of environment {recipe.key[:12]} died (status {status}) before telling why; see {log.name}."
         ) from None
     if outcome.error is not None and outcome.users_own:
@@ -110,7 +111,7 @@ def _finish(recipe: Recipe, home: Path, log: Path, status: int, answer: bytes) -
         raise EnvironmentBuildError(outcome.error)
     python = ready(recipe, home)
     if python is None:
-        raise EnvironmentBuildError(f"The environment {recipe.key[:12]} was built and is gone; build it again.")
+        raise Unavailable(f"The environment {recipe.key[:12]} was built and is gone; build it again.")
     return python
 
 

@@ -43,7 +43,7 @@ async def put_blob(request: BlobRequest) -> Response:
         lambda conditions: request.storage.blobs.put(
             *request.at,
             call.chunks(),
-            size=headers.body_size(call),
+            size=headers.body_size(call, headers.BLOB_LIMIT),
             md5=md5,
             content=content,
             metadata=headers.metadata(call),
@@ -57,7 +57,7 @@ async def put_block(request: BlobRequest) -> Response:
     call = request.call
     _refuse_source(request)
     block = documents.check_block_id(call.query.get("blockid", ""))
-    size, md5 = headers.body_size(call), headers.body_md5(call)
+    size, md5 = headers.body_size(call, headers.BLOCK_LIMIT), headers.body_md5(call)
     await request.storage.blobs.stage_block(*request.at, block, call.chunks(), size=size, md5=md5)
     return Response(None, 201, {"x-ms-request-server-encrypted": "false"})
 

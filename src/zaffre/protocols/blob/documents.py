@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from starlette.responses import Response
 
-from zaffre.errors import InvalidInput, StorageFull, TooLarge, Unauthenticated, ZaffreError
+from zaffre.errors import InvalidInput, Unauthenticated, ZaffreError
 from zaffre.protocols.blob.headers import http_date
 from zaffre.services.blobs import BLOCKS_LIMIT, UNLISTABLE, Page
 from zaffre.services.blocks import Pick
@@ -36,8 +36,6 @@ def error_answer(error: ZaffreError, request_id: str) -> Response:
     headers = {"x-ms-error-code": error.code}
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = "Bearer"
-    if isinstance(error, (StorageFull, TooLarge)):
-        headers["connection"] = "close"  # else the rest of a body that has no place would have to be read
     if error.status == 304:
         return Response(None, 304, headers)
     message = _text(f"{error.message}\nRequestId:{request_id}")

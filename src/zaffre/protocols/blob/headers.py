@@ -8,13 +8,15 @@ import functools
 import re
 from email.utils import formatdate, parsedate_to_datetime
 
-from zaffre.errors import InvalidInput, NotServed, ZaffreError
+from zaffre.errors import InvalidInput, NotServed, TooLarge, ZaffreError
 from zaffre.gateway.call import Call
 from zaffre.services.blobs import OCTETS, Content
 from zaffre.services.conditions import Conditions
 from zaffre.store.blobs import Blob
 
 METADATA_LIMIT = 8 * 1024
+BLOB_LIMIT = 5000 * 1024 * 1024  # Azure's, of Put Blob; what is larger comes in blocks
+BLOCK_LIMIT = 4000 * 1024 * 1024
 _METADATA = "x-ms-meta-"
 _METADATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
@@ -94,9 +96,13 @@ def body_md5(call: Call) -> bytes | None:
     return _md5(text) if text else None
 
 
-def body_size(call: Call) -> int | None:
+def body_size(call: Call, limit: int) -> int | None:
+    """How long the body is, if that was declared. Raises TooLarge before a byte of it is read."""
     text = call.headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
+    size = int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None
+    if size is not None and size > limit:
+        raise TooLarge(f"The body is {size} bytes long; at most {limit} are taken here.", code="RequestBodyTooLarge")
+    return size
 
 
 def byte_range(call: Call, size: int) -> tuple[int, int] | None:
