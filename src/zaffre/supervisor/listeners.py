@@ -37,6 +37,14 @@ def default_hosts() -> tuple[str, ...]:
     return ("127.0.0.1", "::1") if _has_ipv6_loopback() else ("127.0.0.1",)
 
 
+def with_loopbacks(hosts: Iterable[str]) -> tuple[str, ...]:
+    """`hosts` and the loopbacks they do not cover: jobs and this machine's own clients come by `localhost`, always."""
+    given = tuple(dict.fromkeys(hosts))
+    everywhere = {ipaddress.ip_address(host).version for host in given if ipaddress.ip_address(host).is_unspecified}
+    missing = (host for host in default_hosts() if ipaddress.ip_address(host).version not in everywhere)
+    return tuple(dict.fromkeys((*missing, *given)))
+
+
 def addresses(hosts: Iterable[str], port: int) -> tuple[str, ...]:
     """The addresses as nginx writes them."""
     return tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zaffre.supervisor.listeners import default_hosts, is_loopback
+from zaffre.supervisor.listeners import is_loopback, with_loopbacks
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,6 @@ class Options:
             dict.fromkeys(["localhost", socket.gethostname().lower(), "127.0.0.1", "::1", *hosts, *self.names])
         )
 
-    @property
-    def canonical_host(self) -> str:
-        """The host of the canonical address: localhost, unless no address we listen on is reached by it."""
-        if any(is_loopback(host) or ipaddress.ip_address(host).is_unspecified for host in self.hosts):
-            return "localhost"
-        return f"[{self.hosts[0]}]" if ":" in self.hosts[0] else self.hosts[0]
-
 
 def parse(arguments: Sequence[str]) -> Options:
     """Read the command line; ends the process with 2 on a mistake, as commands do."""
@@ -54,7 +47,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--port", type=_port, help="the port to listen on; the last one of this home, else 8443; 0: any"
     )
-    parser.add_argument("--host", type=_host, action="append", help="an address to listen on; otherwise both loopbacks")
+    parser.add_argument("--host", type=_host, action="append", help="an address to listen on beside the loopbacks")
     parser.add_argument("--name", action="append", default=[], help="a further name this server is reached by")
     parser.add_argument(
         "--no-edge", action="store_true", help="no nginx: everything but scoring and notebooks is served"
@@ -71,7 +64,7 @@ def parse(arguments: Sequence[str]) -> Options:
     return Options(
         home=given.home.expanduser().absolute(),
         port=given.port,
-        hosts=tuple(dict.fromkeys(given.host)) if given.host else default_hosts(),
+        hosts=with_loopbacks(given.host or ()),
         names=tuple(given.name),
         edge=not given.no_edge,
         detach=given.detach,

@@ -93,7 +93,7 @@ class Supervisor:
 
     @property
     def address(self) -> str:
-        return f"https://{self._options.canonical_host}:{self._port}"
+        return f"https://localhost:{self._port}"
 
     async def _serve(self, commands: CommandServer) -> None:
         tcp = self._listen()
