@@ -17,6 +17,7 @@ from benchmarks.bare_servers import bare_nginx, stand_in
 from benchmarks.figures import Figure
 from benchmarks.samples import Sample, differences, sums
 from benchmarks.server import Client, Server, ServerError
+from zaffre.serving import server as model_server
 
 ENDPOINT, DEPLOYMENT = "bench", "blue"
 CLIENTS = 16
@@ -147,9 +148,10 @@ def _upload(client: Client, scope: str) -> str:
 
 
 def _model_server(home: Path) -> int:
-    """The pid of the deployment's server."""
-    for record in (home / "deployments").glob("*/server.json"):
-        pid = int(json.loads(record.read_bytes())["identity"]["pid"])
-        if Path(f"/proc/{pid}").exists():  # a home that was used before has records of servers that have ended
-            return pid
+    """The pid of the deployment's newest server; an older one may still be finishing."""
+    folders = [record.parent for record in (home / "deployments").glob("*/server.json")]
+    for folder in sorted(folders, key=lambda one: int(one.name.rpartition("-")[2]), reverse=True):
+        found = model_server.identity(folder)
+        if found is not None:
+            return found.pid
     raise ServerError("the deployment is ready, but no model server lives")

@@ -70,7 +70,7 @@ def page() -> str:
         lines += ["", f"## {TITLES[protocol]}", "", "| operation | request | state |", "|---|---|---|"]
         for name, method, template, served in rows:
             clients = ", ".join(sorted(tested.get((protocol, name), ())))
-            state = clients and f"tested: {clients}" or ("served" if served else "501")
+            state = f"tested: {clients}" if clients else "served" if served else "501"
             lines.append(f"| {name} | `{method} {_short(template)}` | {state} |")
     return "\n".join(lines) + "\n"
 
@@ -83,6 +83,8 @@ def operations() -> list[tuple[str, str, str, str, bool]]:
         )
         routes = application.gateway.routes
         application.database.close()
+    # Built without nginx, which answers scoring itself where it runs; what stands in for it then is left out.
+    routes = tuple(route for route in routes if route.protocol in TITLES)
     found = [
         (r.protocol, r.operation, r.method, r.template, not r.handler.__qualname__.startswith("not_served"))
         for r in routes

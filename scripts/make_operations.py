@@ -21,11 +21,12 @@ PLANES = {
     "azure-ai-ml 1.35.2 model_dataplane": "/modelregistry/v1.0",
 }
 # Said by the SDK through a generic client, so in none of the generated lists (wire.md §5.1).
+_GROUP = "/subscriptions/{subscriptionId}/resourcegroups/{resourceGroupName}"
 MORE_ARM = (
-    ("Deployments_CreateOrUpdate", "PUT", "/subscriptions/{subscriptionId}/resourcegroups/{resourceGroupName}/providers/Microsoft.Resources/deployments/{deploymentName}"),
-    ("DeploymentOperations_List", "GET", "/subscriptions/{subscriptionId}/resourcegroups/{resourceGroupName}/deployments/{deploymentName}/operations"),
-    ("ResourceGroups_Get", "GET", "/subscriptions/{subscriptionId}/resourcegroups/{resourceGroupName}"),
-)  # fmt: skip
+    ("Deployments_CreateOrUpdate", "PUT", f"{_GROUP}/providers/Microsoft.Resources/deployments/{{deploymentName}}"),
+    ("DeploymentOperations_List", "GET", f"{_GROUP}/deployments/{{deploymentName}}/operations"),
+    ("ResourceGroups_Get", "GET", _GROUP),
+)
 
 
 def main(source: Path) -> None:

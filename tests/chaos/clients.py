@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.support.zaffre_server import Answer, ZaffreServer, eventually
+from zaffre.supervisor import client
 
 ARM = "api-version=2024-04-01"
 
@@ -25,6 +26,17 @@ def insist(ask: Callable[[], Answer], *good: int) -> Answer:
         return found
 
     return eventually(look, lambda found: found.status in good, seconds=60, what="an answer")
+
+
+def kill(server: ZaffreServer, victim: str) -> None:
+    """`kill -9`, as soon as there is one to kill."""
+
+    def alive() -> bool:
+        status = client.status(server.home)
+        return status is not None and (victim == "supervisor" or bool(status[victim]["pid"]))
+
+    eventually(alive, bool, seconds=60, what=f"a living {victim}")
+    server.kill(victim)
 
 
 def pages(server: ZaffreServer, path: str) -> list[dict[str, Any]]:

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.clients import ARM, insist
-from tests.chaos.test_job_kills import kill
+from tests.chaos.clients import ARM, insist, kill
 from tests.support.zaffre_server import ZaffreServer, eventually
 from zaffre.store import crashpoint
 

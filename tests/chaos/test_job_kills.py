@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.clients import Tracking, Writer, insist
+from tests.chaos.clients import Tracking, Writer, insist, kill
 from tests.support.zaffre_server import ZaffreServer, eventually
 from zaffre.supervisor import client
 
@@ -133,14 +133,3 @@ class Outage:
         self._seconds = time.monotonic() - gone
         server.up()
         assert server.wait_for_job("metrics", seconds=180) == "Completed"
-
-
-def kill(server: ZaffreServer, victim: str) -> None:
-    """`kill -9`, as soon as there is one to kill."""
-
-    def alive() -> bool:
-        status = client.status(server.home)
-        return status is not None and (victim == "supervisor" or bool(status[victim]["pid"]))
-
-    eventually(alive, bool, seconds=60, what=f"a living {victim}")
-    server.kill(victim)

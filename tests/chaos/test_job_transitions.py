@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
-from tests.chaos.clients import ARM, insist
+from tests.chaos.clients import ARM, insist, kill
+from tests.chaos.failing_application import REASON
 from tests.support.zaffre_server import ZaffreServer, eventually
 from zaffre.store import crashpoint, jobs
 
@@ -82,6 +84,21 @@ def test_a_job_survives_the_death_of_the_application(dying: ZaffreServer, old: s
     assert (details["error"] is None) == (not failed)
     folder = next((dying.home / "jobs").iterdir(), dying.home) / name
     eventually(folder.exists, lambda there: not there, what=f"the folder of {name} to go")
+
+
+def test_a_job_whose_outputs_cannot_be_stored_ends(dying: ZaffreServer) -> None:
+    """It says so, and its log is still there, in the job's own folder."""
+    name = "fail-Finalizing-outputs"
+    insist(lambda: dying.put_job(name, PRINT), 200, 201)
+    assert dying.wait_for_job(name) == jobs.FAILED
+    details = dying.request("GET", f"/history/v1.0{dying.scope}/runs/{name}/details").json
+    assert REASON in details["error"]["error"]["message"]
+    kill(dying, "application")
+    assert insist(lambda: dying.request("GET", f"/history/v1.0{dying.scope}/runs/{name}/details"), 200).json == {
+        **details,
+        "logFiles": ANY,
+    }
+    assert dying.job_log(name) == EXPECTED
 
 
 def test_nothing_is_left_in_a_passing_state(dying: ZaffreServer) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import json
 import os
 import re
@@ -18,8 +20,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
 from tests.support.bad_input import ARM, Raw
-from tests.support.zaffre_server import ZaffreServer
+from tests.support.zaffre_server import ZaffreServer, eventually
 from zaffre.application import Application
 from zaffre.gateway.routes import Access, Route
 from zaffre.runtime import Runtime
@@ -85,14 +88,34 @@ def tokens(server: ZaffreServer) -> dict[str, str | None]:
         "truncated": good[:-5],
         "no signature": good.rpartition(".")[0] + ".",
         "other claims": ".".join((good.split(".")[0], _part({**claims, "name": "root"}), good.split(".")[2])),
-        "no expiry": jwt.encode({k: v for k, v in claims.items() if k != "exp"}, own, algorithm="RS256", headers={"kid": header["kid"]}),
+        "no expiry": jwt.encode(
+            {k: v for k, v in claims.items() if k != "exp"}, own, algorithm="RS256", headers={"kid": header["kid"]}
+        ),
         "very long": "x" * 6000,
     }
 
 
-WRONG = ("none", "empty", "nonsense", "unknown API key", "expired", "not yet good", "foreign audience", "foreign issuer", "wrong key",
-         "alg none", "alg none with signature", "public key as secret", "unknown kid", "no kid", "truncated", "no signature",
-         "other claims", "no expiry", "very long")  # fmt: skip
+WRONG = (
+    "none",
+    "empty",
+    "nonsense",
+    "unknown API key",
+    "expired",
+    "not yet good",
+    "foreign audience",
+    "foreign issuer",
+    "wrong key",
+    "alg none",
+    "alg none with signature",
+    "public key as secret",
+    "unknown kid",
+    "no kid",
+    "truncated",
+    "no signature",
+    "other claims",
+    "no expiry",
+    "very long",
+)
 
 
 def test_only_what_anybody_may_read_is_open(routes: list[Route]) -> None:
@@ -102,12 +125,16 @@ def test_only_what_anybody_may_read_is_open(routes: list[Route]) -> None:
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_every_route_without_a_good_token(server: ZaffreServer, raw: Raw, routes: list[Route], tokens: dict[str, str | None], what: str) -> None:
+def test_every_route_without_a_good_token(
+    server: ZaffreServer, raw: Raw, routes: list[Route], tokens: dict[str, str | None], what: str
+) -> None:
     answered = {}
     for route in routes:
         if route.access is Access.TOKEN:
             path = address(server, route)
-            answer = raw.ask(route.method, path, b"{}" if route.method in ("PUT", "POST", "PATCH") else None, token=tokens[what])
+            answer = raw.ask(
+                route.method, path, b"{}" if route.method in ("PUT", "POST", "PATCH") else None, token=tokens[what]
+            )
             if answer.status != 401:
                 answered[f"{route.method} {path}"] = answer.status
     assert answered == {}
@@ -117,9 +144,20 @@ def test_every_route_without_a_good_token(server: ZaffreServer, raw: Raw, routes
 def test_blobs_without_a_good_token(server: ZaffreServer, raw: Raw, tokens: dict[str, str | None], what: str) -> None:
     store = server.request("GET", f"{server.scope}/datastores/workspaceblobstore?{ARM}").json["properties"]
     account = f"/{store['accountName'].rpartition('/')[2]}.blob.core.windows.net"
-    for path in (f"{account}/{store['containerName']}/x", f"{account}/azureml?restype=container&comp=list", f"{account}/?comp=list", f"/{store['containerName']}/x"):
+    for path in (
+        f"{account}/{store['containerName']}/x",
+        f"{account}/azureml?restype=container&comp=list",
+        f"{account}/?comp=list",
+        f"/{store['containerName']}/x",
+    ):
         for method in ("GET", "PUT", "HEAD", "DELETE"):
-            answer = raw.ask(method, path, b"x" if method == "PUT" else None, token=tokens[what], headers={"x-ms-blob-type": "BlockBlob"})
+            answer = raw.ask(
+                method,
+                path,
+                b"x" if method == "PUT" else None,
+                token=tokens[what],
+                headers={"x-ms-blob-type": "BlockBlob"},
+            )
             assert answer.status in (401, 403), f"{method} {path}: {answer.status} {answer.body!r}"
 
 
@@ -131,7 +169,15 @@ def test_logs_want_their_signature(server: ZaffreServer, raw: Raw) -> None:
     expires, _, signature = query.partition("&")
     assert raw.ask("GET", f"{path}?{query}", token=None).body == b"secret\n"
     other = path.replace("signed-log", "another-log")
-    for wrong in (path, f"{path}?{expires}", f"{path}?se=99999999999999&{signature}", f"{path}?{expires}&sig=x", f"{other}?{query}", f"{path}x?{query}", f"{path}?se=1&{signature}"):
+    for wrong in (
+        path,
+        f"{path}?{expires}",
+        f"{path}?se=99999999999999&{signature}",
+        f"{path}?{expires}&sig=x",
+        f"{other}?{query}",
+        f"{path}x?{query}",
+        f"{path}?se=1&{signature}",
+    ):
         for token in (None, "key"):
             answer = raw.ask("GET", wrong, token=token)
             assert answer.status in (401, 403) and b"secret" not in answer.body, f"{wrong}: {answer.status}"
@@ -140,12 +186,17 @@ def test_logs_want_their_signature(server: ZaffreServer, raw: Raw) -> None:
 @pytest.mark.parametrize("what", WRONG)
 def test_the_identity_endpoint_wants_a_key(raw: Raw, tokens: dict[str, str | None], what: str) -> None:
     headers = {"X-IDENTITY-HEADER": tokens[what] or ""} if tokens[what] is not None else {}
-    answer = raw.ask("GET", "/msi/token?api-version=2019-08-01&resource=https://ml.azure.com", token=None, headers=headers)
+    answer = raw.ask(
+        "GET", "/msi/token?api-version=2019-08-01&resource=https://ml.azure.com", token=None, headers=headers
+    )
     assert answer.status == 401, answer.body
     assert "access_token" not in answer.body.decode()
 
 
-@pytest.mark.parametrize("resource", ["https://graph.microsoft.com", "", "https://ml.azure.com.evil.example", "%00", "https://vault.azure.net/x"])
+@pytest.mark.parametrize(
+    "resource",
+    ["https://graph.microsoft.com", "", "https://ml.azure.com.evil.example", "%00", "https://vault.azure.net/x"],
+)
 def test_the_identity_endpoint_speaks_for_us_only(server: ZaffreServer, raw: Raw, resource: str) -> None:
     headers = {"X-IDENTITY-HEADER": server.credentials["api_key"]}
     answer = raw.ask("GET", f"/msi/token?api-version=2019-08-01&resource={resource}", token=None, headers=headers)
@@ -154,7 +205,13 @@ def test_the_identity_endpoint_speaks_for_us_only(server: ZaffreServer, raw: Raw
 
 def test_the_token_of_a_job_is_good_for_that_job_only(server: ZaffreServer, raw: Raw) -> None:
     """And only as long as it runs: a job may not submit work or read secrets of the control plane."""
-    assert server.put_job("token-of-a-job", 'echo "$MLFLOW_TRACKING_TOKEN"; until [ -e "$AZ_BATCHAI_JOB_WORK_DIR/go" ]; do sleep 0.1; done').status == 201
+    assert (
+        server.put_job(
+            "token-of-a-job",
+            'echo "$MLFLOW_TRACKING_TOKEN"; until [ -e "$AZ_BATCHAI_JOB_WORK_DIR/go" ]; do sleep 0.1; done',
+        ).status
+        == 201
+    )
     token = _first_line(server, "token-of-a-job")
     mine = f"/tracking{server.scope}/api/2.0/mlflow/runs/get?run_id=token-of-a-job"
     assert raw.ask("GET", mine, token=token).status == 200
@@ -181,14 +238,26 @@ def test_secrets_are_their_owners(server: ZaffreServer) -> None:
     """Nobody else on the machine may read the home, nor what is secret in it should the home ever be opened."""
     assert stat.S_IMODE(server.home.stat().st_mode) == 0o700
     secret = [path for path in (server.home / "keys").rglob("*") if path.is_file()]
-    secret += [*server.home.glob("zaffre.db*"), server.home / "credentials", server.home / "ca" / "ca.key", server.home / "edge" / "tls" / "server.pem"]
+    secret += [
+        *server.home.glob("zaffre.db*"),
+        server.home / "credentials",
+        server.home / "ca" / "ca.key",
+        server.home / "edge" / "tls" / "server.pem",
+    ]
     secret += [path for path in (server.home / "logs").iterdir() if path.is_file()]
     secret += [path for path in (server.home / "edge").rglob("*") if path.is_file() and not path.is_symlink()]
     assert len(secret) > 10
     readable = {str(path): oct(path.stat().st_mode) for path in secret if stat.S_IMODE(path.stat().st_mode) & 0o077}
     assert readable == {}
-    folders = [Path(top) for top, names, _ in os.walk(server.home) for top in [top] if not _inside(top, "environments", "jobs", "deployments")]
-    assert {str(folder): oct(folder.stat().st_mode) for folder in folders if stat.S_IMODE(folder.stat().st_mode) & 0o077} == {}
+    folders = [
+        Path(top)
+        for top, _, _ in os.walk(server.home)
+        for top in [top]
+        if not _inside(top, "environments", "jobs", "deployments")
+    ]
+    assert {
+        str(folder): oct(folder.stat().st_mode) for folder in folders if stat.S_IMODE(folder.stat().st_mode) & 0o077
+    } == {}
 
 
 def test_no_secret_is_logged(server: ZaffreServer) -> None:
@@ -205,8 +274,6 @@ def address(server: ZaffreServer, route: Route) -> str:
 
 
 def _first_line(server: ZaffreServer, job: str) -> str:
-    from tests.support.zaffre_server import eventually
-
     def look() -> str:
         details = server.request("GET", f"/history/v1.0{server.scope}/runs/{job}/details").json
         return server.job_log(job) if "user_logs/std_log.txt" in details["logFiles"] else ""
@@ -223,8 +290,9 @@ def _part(value: dict[str, Any]) -> str:
 
 
 def _hs256(header: dict[str, Any], claims: dict[str, Any], secret: bytes) -> str:
-    import hashlib
-    import hmac
-
     text = f"{_part(header)}.{_part(claims)}"
-    return text + "." + base64.urlsafe_b64encode(hmac.new(secret, text.encode(), hashlib.sha256).digest()).rstrip(b"=").decode()
+    return (
+        text
+        + "."
+        + base64.urlsafe_b64encode(hmac.new(secret, text.encode(), hashlib.sha256).digest()).rstrip(b"=").decode()
+    )

@@ -36,17 +36,53 @@ MALFORMED = {
     "properties as text": b'{"properties":"x"}',
 }
 NAMES = (
-    "%2e%2e", "..%2F..%2Fetc%2Fpasswd", "..%5C..%5Cx", "a%00b", "%00", "a%0Ab", "a%0D%0AX-Evil:1", "a%2Fb", "a%22b", "a'b",
-    "%22;%20return%20200%20%22x%22;%7D", "a%7Bb%7D", "$(id)", "%60id%60", "a;b", "$host", "%FF%FE", "%C3%28", "a%20b", "-rf",
-    "%20", "%E2%80%AE", "%2525", "~", "*", "a%3Fb", "a%23b", "a" * 300,
-)  # fmt: skip
-KEYS = ('"; return 200 "x"; }', "a{b}c{d}e{f}g{h}i", "abcdefghijklmno\n1", "short", "x" * 257, "clé-clé-clé-clé-clé", "$request_body_file", "a b c d e f g h i j")
+    "%2e%2e",
+    "..%2F..%2Fetc%2Fpasswd",
+    "..%5C..%5Cx",
+    "a%00b",
+    "%00",
+    "a%0Ab",
+    "a%0D%0AX-Evil:1",
+    "a%2Fb",
+    "a%22b",
+    "a'b",
+    "%22;%20return%20200%20%22x%22;%7D",
+    "a%7Bb%7D",
+    "$(id)",
+    "%60id%60",
+    "a;b",
+    "$host",
+    "%FF%FE",
+    "%C3%28",
+    "a%20b",
+    "-rf",
+    "%20",
+    "%E2%80%AE",
+    "%2525",
+    "~",
+    "*",
+    "a%3Fb",
+    "a%23b",
+    "a" * 300,
+)
+KEYS = (
+    '"; return 200 "x"; }',
+    "a{b}c{d}e{f}g{h}i",
+    "abcdefghijklmno\n1",
+    "short",
+    "x" * 257,
+    "clé-clé-clé-clé-clé",
+    "$request_body_file",
+    "a b c d e f g h i j",
+)
 
 
 @pytest.fixture(scope="module")
 def raw(server: ZaffreServer) -> Iterator[Raw]:
     server.environment_version("bare", {"image": "python:3.11"})
-    answer = server.request("PUT", path_of(server, "workspaces/onlineEndpoints", PARENT), {"properties": {"authMode": "Key"}})
+    answer = server.request(
+        "PUT", path_of(server, "workspaces/onlineEndpoints", PARENT), {"properties": {"authMode": "Key"}}
+    )
     assert answer.status in (200, 201), answer.body
     made = Raw(server)
     yield made
@@ -103,24 +139,53 @@ def test_names(server: ZaffreServer, raw: Raw, kind: str) -> None:
 def test_unknown_kinds_and_addresses(server: ZaffreServer, raw: Raw) -> None:
     scope = server.scope
     for path in (
-        "/", "/nothing", "//", "/subscriptions", "/subscriptions//resourceGroups", "/%2e%2e/%2e%2e/etc/passwd", "/%ff", "/%00",
-        "/../../etc/passwd", "/endpoints/nobody/score", "/endpoints/%2e%2e/score", "/endpoints/a%00b/score", f"{scope}/unknownKind/x?{ARM}",
-        f"{scope}/jobs/x/unknown?{ARM}", f"{scope}/jobs/x/y/z?{ARM}", "/logs/a/b/c?se=99999999999999999&sig=%C3%A9",
-        f"/logs/a/b/c?se={'9' * 5000}&sig=x", "/logs/%2e%2e/%2e%2e/x?se=99999999999999999&sig=x", "/logs/a/b/c",
-    ):  # fmt: skip
+        "/",
+        "/nothing",
+        "//",
+        "/subscriptions",
+        "/subscriptions//resourceGroups",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/%ff",
+        "/%00",
+        "/../../etc/passwd",
+        "/endpoints/nobody/score",
+        "/endpoints/%2e%2e/score",
+        "/endpoints/a%00b/score",
+        f"{scope}/unknownKind/x?{ARM}",
+        f"{scope}/jobs/x/unknown?{ARM}",
+        f"{scope}/jobs/x/y/z?{ARM}",
+        "/logs/a/b/c?se=99999999999999999&sig=%C3%A9",
+        f"/logs/a/b/c?se={'9' * 5000}&sig=x",
+        "/logs/%2e%2e/%2e%2e/x?se=99999999999999999&sig=x",
+        "/logs/a/b/c",
+    ):
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
             refused(raw.ask(method, path, b"{}" if method in ("POST", "PUT", "PATCH") else None))
 
 
 @pytest.mark.parametrize("name", ["$top", "count"])
-@pytest.mark.parametrize("value", ["-1", "0", "9" * 30, "9" * 5000, "abc", "1.5", "%00", "10001", "%D9%A1", "1e3", "%2B5", "%205"])
+@pytest.mark.parametrize(
+    "value", ["-1", "0", "9" * 30, "9" * 5000, "abc", "1.5", "%00", "10001", "%D9%A1", "1e3", "%2B5", "%205"]
+)
 def test_page_sizes(server: ZaffreServer, raw: Raw, name: str, value: str) -> None:
     answer = raw.ask("GET", f"{server.scope}/jobs?{ARM}&{name}={value}")
     refused(answer, 400)
     assert value == "%00" or answer.json["error"]["target"] == name
 
 
-@pytest.mark.parametrize("query", ["$skip=-1", f"$skip={'9' * 30}", "$skip=abc", "$skip=%00", "$skip=%D9%A1", "listViewType=none", "hash=%00", "jobType=%00"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "$skip=-1",
+        f"$skip={'9' * 30}",
+        "$skip=abc",
+        "$skip=%00",
+        "$skip=%D9%A1",
+        "listViewType=none",
+        "hash=%00",
+        "jobType=%00",
+    ],
+)
 def test_other_list_parameters(server: ZaffreServer, raw: Raw, query: str) -> None:
     refused(raw.ask("GET", f"{server.scope}/jobs?{ARM}&{query}"), 400)
 
@@ -136,7 +201,16 @@ def test_keys_that_would_break_the_edges_files(server: ZaffreServer, raw: Raw, k
     refused(raw.ask("POST", path, json.dumps({"keyType": "Primary", "keyValue": key}).encode()), 400, names="keyValue")
 
 
-@pytest.mark.parametrize("body", [{}, {"keyType": "Third"}, {"keyType": []}, {"keyType": "Primary", "keyValue": 17}, {"keyType": "Primary", "keyValue": {}}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"keyType": "Third"},
+        {"keyType": []},
+        {"keyType": "Primary", "keyValue": 17},
+        {"keyType": "Primary", "keyValue": {}},
+    ],
+)
 def test_regenerating_keys(server: ZaffreServer, raw: Raw, body: dict[str, Any]) -> None:
     path = path_of(server, "workspaces/onlineEndpoints", PARENT).replace("?", "/regenerateKeys?")
     refused(raw.ask("POST", path, json.dumps(body).encode()), 400, names="key")
@@ -153,15 +227,27 @@ def test_what_the_edge_could_not_be_told(server: ZaffreServer, raw: Raw) -> None
     refused(put(raw, server, endpoint, twin, PARENT), 400, names="keys")
     change = {"keyType": "Secondary", "keyValue": known.swapcase()}
     refused(raw.ask("POST", keys.replace("?", "/regenerateKeys?"), json.dumps(change).encode()), 400, names="keyValue")
-    for traffic in ({"blue": 50, "BLUE": 50}, {"blue": 101}, {"blue": -1}, {"blue": 50}, {"nobody": 100}, {"blue": 2**63}):
+    for traffic in (
+        {"blue": 50, "BLUE": 50},
+        {"blue": 101},
+        {"blue": -1},
+        {"blue": 50},
+        {"nobody": 100},
+        {"blue": 2**63},
+    ):
         body = {"properties": {"authMode": "Key", "traffic": traffic}}
         refused(put(raw, server, endpoint, body, PARENT), 400, names="traffic")
     for group, field, value in (
-        ("requestSettings", "requestTimeout", "PT0S"), ("requestSettings", "requestTimeout", "PT2H"),
-        ("requestSettings", "requestTimeout", f"PT{'9' * 400}S"), ("requestSettings", "requestTimeout", "a minute"),
-        ("requestSettings", "maxConcurrentRequestsPerInstance", 0), ("requestSettings", "maxConcurrentRequestsPerInstance", 2**40),
-        ("livenessProbe", "period", "PT0S"), ("livenessProbe", "failureThreshold", 0), ("readinessProbe", "successThreshold", -1),
-    ):  # fmt: skip
+        ("requestSettings", "requestTimeout", "PT0S"),
+        ("requestSettings", "requestTimeout", "PT2H"),
+        ("requestSettings", "requestTimeout", f"PT{'9' * 400}S"),
+        ("requestSettings", "requestTimeout", "a minute"),
+        ("requestSettings", "maxConcurrentRequestsPerInstance", 0),
+        ("requestSettings", "maxConcurrentRequestsPerInstance", 2**40),
+        ("livenessProbe", "period", "PT0S"),
+        ("livenessProbe", "failureThreshold", 0),
+        ("readinessProbe", "successThreshold", -1),
+    ):
         spoiled = spoil(deployment, f"{group}.{field}", value)
         refused(put(raw, server, deployment, spoiled), 400, names=f"properties.{group}.{field}")
 
@@ -169,18 +255,37 @@ def test_what_the_edge_could_not_be_told(server: ZaffreServer, raw: Raw) -> None
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("command", ""), ("command", "echo ${{inputs.absent}}"), ("command", "echo ${{"), ("environmentId", "../../x"),
-        ("environmentId", "azureml:nobody:1"), ("environmentId", ""), ("codeId", "file:///etc/passwd"), ("codeId", "azureml:nobody:1"),
-        ("computeId", "nobody"), ("jobType", "Nonsense"), ("limits.timeout", "PT"), ("limits.timeout", "-PT5S"), ("limits.timeout", f"PT{'9' * 400}S"),
-        ("environmentVariables", {"A=B": "x"}), ("environmentVariables", {"": "x"}), ("environmentVariables", {"A\nB": "x"}),
-        ("inputs", {"../x": {"jobInputType": "literal", "value": "1"}}), ("inputs", {"a b": {"jobInputType": "literal"}}),
-        ("inputs", {"x": {"jobInputType": "nothing"}}), ("inputs", {"x": {"jobInputType": "uri_file", "uri": "file:///etc/passwd"}}),
-        ("inputs", {"x": {"jobInputType": "uri_file"}}), ("inputs", {"x": {"jobInputType": "uri_file", "uri": "../../etc/passwd"}}),
-        ("outputs", {"../x": {"jobOutputType": "uri_folder"}}), ("outputs", {"x": {"jobOutputType": "uri_folder", "mode": "Sideways"}}),
+        ("command", ""),
+        ("command", "echo ${{inputs.absent}}"),
+        ("command", "echo ${{"),
+        ("environmentId", "../../x"),
+        ("environmentId", "azureml:nobody:1"),
+        ("environmentId", ""),
+        ("codeId", "file:///etc/passwd"),
+        ("codeId", "azureml:nobody:1"),
+        ("computeId", "nobody"),
+        ("jobType", "Nonsense"),
+        ("limits.timeout", "PT"),
+        ("limits.timeout", "-PT5S"),
+        ("limits.timeout", f"PT{'9' * 400}S"),
+        ("environmentVariables", {"A=B": "x"}),
+        ("environmentVariables", {"": "x"}),
+        ("environmentVariables", {"A\nB": "x"}),
+        ("inputs", {"../x": {"jobInputType": "literal", "value": "1"}}),
+        ("inputs", {"a b": {"jobInputType": "literal"}}),
+        ("inputs", {"x": {"jobInputType": "nothing"}}),
+        ("inputs", {"x": {"jobInputType": "uri_file", "uri": "file:///etc/passwd"}}),
+        ("inputs", {"x": {"jobInputType": "uri_file"}}),
+        ("inputs", {"x": {"jobInputType": "uri_file", "uri": "../../etc/passwd"}}),
+        ("outputs", {"../x": {"jobOutputType": "uri_folder"}}),
+        ("outputs", {"x": {"jobOutputType": "uri_folder", "mode": "Sideways"}}),
         ("outputs", {"x": {"jobOutputType": "uri_folder", "uri": "/etc"}}),
-        ("outputs", {"x": {"jobOutputType": "uri_folder", "uri": "azureml://datastores/workspaceblobstore/paths/../../x"}}),
+        (
+            "outputs",
+            {"x": {"jobOutputType": "uri_folder", "uri": "azureml://datastores/workspaceblobstore/paths/../../x"}},
+        ),
     ],
-)  # fmt: skip
+)
 def test_jobs(server: ZaffreServer, raw: Raw, field: str, value: Any) -> None:
     before = rows(server)
     name = f"spoiled-{hashlib.sha256(repr((field, value)).encode()).hexdigest()[:8]}"
@@ -214,8 +319,19 @@ def test_ten_gigabytes_are_declared(server: ZaffreServer, path: str) -> None:
         b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: evil\r\nHost: localhost\r\n\r\n",
     ],
-    ids=["long header", "long address", "negative length", "length beyond numbers", "two lengths", "no chunk", "no host", "no HTTP", "NUL", "two hosts"],
-)  # fmt: skip
+    ids=[
+        "long header",
+        "long address",
+        "negative length",
+        "length beyond numbers",
+        "two lengths",
+        "no chunk",
+        "no host",
+        "no HTTP",
+        "NUL",
+        "two hosts",
+    ],
+)
 def test_requests_that_are_no_http(server: ZaffreServer, head: bytes) -> None:
     answer = exchange(server, head)
     assert answer[9:10] == b"4", answer[:300]
@@ -246,7 +362,10 @@ def exchange(server: ZaffreServer, sent: bytes) -> bytes:
                     break
                 found += part
                 head, _, body = found.partition(b"\r\n\r\n")
-                length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), None)
+                length = next(
+                    (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")),
+                    None,
+                )
                 if length is not None and len(body) >= length:
                     break
         except (ConnectionResetError, BrokenPipeError, ssl.SSLError):

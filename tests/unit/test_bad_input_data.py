@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
 
 import pytest
+
 from tests.support.bad_input import ARM, Raw, outside, refused, rows
 from tests.support.zaffre_server import ZaffreServer
 
@@ -87,7 +88,27 @@ def test_commands_that_end_badly(server: ZaffreServer, command: str) -> None:
     assert "The command" in error_of(server, name)["message"]
 
 
-@pytest.mark.parametrize("path", ["../../../escaped", "a/../../../../escaped", "a//b", "./c", "a/..", "..\\escaped", "/etc/escaped"])
+def test_outputs_under_names_that_no_blob_may_have(server: ZaffreServer) -> None:
+    """The rest is kept, and the job says what was not."""
+    long = "/".join("x" * 200 for _ in range(6))
+    command = (
+        "echo printed; echo kept > outputs/kept; touch \"outputs/$(printf 'a\\001b')\"; "
+        f"mkdir -p outputs/{long} && touch outputs/{long}/y"
+    )
+    assert server.put_job("odd-outputs", command).status == 201
+    assert server.wait_for_job("odd-outputs") == "Failed"
+    message = error_of(server, "odd-outputs")["message"]
+    assert "control characters" in message and "1024 characters" in message
+    assert server.job_log("odd-outputs") == "printed\n"
+    listed = server.request(
+        "GET", f"/tracking{server.scope}/api/2.0/mlflow/artifacts/list?run_id=odd-outputs&path=outputs"
+    ).json
+    assert [file["path"] for file in listed["files"]] == ["outputs/kept"]
+
+
+@pytest.mark.parametrize(
+    "path", ["../../../escaped", "a/../../../../escaped", "a//b", "./c", "a/..", "..\\escaped", "/etc/escaped"]
+)
 def test_code_paths_that_climb(server: ZaffreServer, raw: Raw, upload: tuple[str, str], path: str) -> None:
     """Refused at the upload, or the job that would stage the file fails; nothing is written beside the job's folder."""
     around = outside(server)
@@ -130,7 +151,11 @@ def test_blob_names(server: ZaffreServer, raw: Raw, name: str) -> None:
 def test_ten_gigabytes_for_a_blob(server: ZaffreServer, raw: Raw) -> None:
     """Azure takes at most 5,000 MiB at once; more comes in blocks."""
     answer = raw.ask(
-        "PUT", f"{container(server)}/huge", b"x", headers={**PUT_BLOB, "Content-Length": "10737418240"}, token=storage_token(server)
+        "PUT",
+        f"{container(server)}/huge",
+        b"x",
+        headers={**PUT_BLOB, "Content-Length": "10737418240"},
+        token=storage_token(server),
     )
     refused(answer, 413)
     raw.close()
@@ -139,10 +164,16 @@ def test_ten_gigabytes_for_a_blob(server: ZaffreServer, raw: Raw) -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Content-MD5": "no base64"}, {"Content-MD5": base64.b64encode(b"x" * 16).decode()}, {"x-ms-blob-type": "PageBlob"},
-        {"x-ms-blob-type": "None"}, {"If-Modified-Since": "yesterday"}, {"x-ms-meta-a b": "x"}, {"x-ms-meta-": "x"}, {"x-ms-range": "bytes=5-1"},
+        {"Content-MD5": "no base64"},
+        {"Content-MD5": base64.b64encode(b"x" * 16).decode()},
+        {"x-ms-blob-type": "PageBlob"},
+        {"x-ms-blob-type": "None"},
+        {"If-Modified-Since": "yesterday"},
+        {"x-ms-meta-a b": "x"},
+        {"x-ms-meta-": "x"},
+        {"x-ms-range": "bytes=5-1"},
     ],
-)  # fmt: skip
+)
 def test_blob_headers(server: ZaffreServer, raw: Raw, headers: dict[str, str]) -> None:
     token = storage_token(server)
     before = rows(server)
@@ -155,17 +186,39 @@ def test_blob_headers(server: ZaffreServer, raw: Raw, headers: dict[str, str]) -
     assert rows(server) == before
 
 
-@pytest.mark.parametrize("query", ["comp=block&blockid=", "comp=block&blockid=%%%", "comp=block", "comp=blocklist", "comp=nothing", "timeout=abc&comp=block&blockid=!!"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "comp=block&blockid=",
+        "comp=block&blockid=%%%",
+        "comp=block",
+        "comp=blocklist",
+        "comp=nothing",
+        "timeout=abc&comp=block&blockid=!!",
+    ],
+)
 def test_blocks(server: ZaffreServer, raw: Raw, query: str) -> None:
     answer = raw.ask("PUT", f"{container(server)}/blocks?{query}", b"<x", headers=PUT_BLOB, token=storage_token(server))
     assert answer.status in (*range(400, 500), 501), answer.body
     assert b"Traceback" not in answer.body
 
 
-@pytest.mark.parametrize("document", [b"<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><BlockList><Latest>&a;</Latest></BlockList>", b"<BlockList>", b"", b"\xff", b"<a/>", b"<BlockList><Latest>bm8=</Latest></BlockList>"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><BlockList><Latest>&a;</Latest></BlockList>",
+        b"<BlockList>",
+        b"",
+        b"\xff",
+        b"<a/>",
+        b"<BlockList><Latest>bm8=</Latest></BlockList>",
+    ],
+)
 def test_block_lists(server: ZaffreServer, raw: Raw, document: bytes) -> None:
     before = rows(server)
-    answer = raw.ask("PUT", f"{container(server)}/listed?comp=blocklist", document, headers=PUT_BLOB, token=storage_token(server))
+    answer = raw.ask(
+        "PUT", f"{container(server)}/listed?comp=blocklist", document, headers=PUT_BLOB, token=storage_token(server)
+    )
     refused(answer)
     assert b"root:" not in answer.body
     assert rows(server) == before
@@ -174,11 +227,25 @@ def test_block_lists(server: ZaffreServer, raw: Raw, document: bytes) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"se": "2020-01-01T00:00:00Z"}, {"se": "2099-01-01T00:00:00Z"}, {"sp": "rwdl"}, {"sig": "AAAA"}, {"sig": ""}, {"sig": "é"},
-        {"se": ""}, {"se": "soon"}, {"sv": "1999-01-01"}, {"ss": "q"}, {"srt": "s"}, {"spr": "http"}, {"sip": "1.2.3.4"}, {"st": "2098-01-01T00:00:00Z"},
+        {"se": "2020-01-01T00:00:00Z"},
+        {"se": "2099-01-01T00:00:00Z"},
+        {"sp": "rwdl"},
+        {"sig": "AAAA"},
+        {"sig": ""},
+        {"sig": "é"},
+        {"se": ""},
+        {"se": "soon"},
+        {"sv": "1999-01-01"},
+        {"ss": "q"},
+        {"srt": "s"},
+        {"spr": "http"},
+        {"sip": "1.2.3.4"},
+        {"st": "2098-01-01T00:00:00Z"},
     ],
-)  # fmt: skip
-def test_signatures_that_are_not_ours(server: ZaffreServer, raw: Raw, upload: tuple[str, str], change: dict[str, str]) -> None:
+)
+def test_signatures_that_are_not_ours(
+    server: ZaffreServer, raw: Raw, upload: tuple[str, str], change: dict[str, str]
+) -> None:
     before = rows(server)
     path, sas = upload
     query = {name: values[0] for name, values in parse_qs(sas).items()} | change
@@ -195,14 +262,32 @@ def test_a_signature_of_another_workspace(server: ZaffreServer, raw: Raw, upload
     before = rows(server)
     for target in (f"/{account}/azureml/x", f"/{store['containerName']}/x"):
         refused(raw.ask("PUT", f"{target}?{upload[1]}", b"x", headers=PUT_BLOB, token=None), 403)
-    refused(raw.ask("PUT", f"/zf00000000000000000000.blob.core.windows.net/azureml/x?{upload[1]}", b"x", token=None), 403, 404)
+    refused(
+        raw.ask("PUT", f"/zf00000000000000000000.blob.core.windows.net/azureml/x?{upload[1]}", b"x", token=None),
+        403,
+        404,
+    )
     assert rows(server) == before
 
 
 # ---- artifacts by MLflow's proxy
 
 
-@pytest.mark.parametrize("path", ["..", "../x", "a/../../x", "%2e%2e/x", "a/%2e%2e/%2e%2e/x", "a%00b", "a//b", "%2Fetc%2Fpasswd", "_containers/x/y", "%ff"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..",
+        "../x",
+        "a/../../x",
+        "%2e%2e/x",
+        "a/%2e%2e/%2e%2e/x",
+        "a%00b",
+        "a//b",
+        "%2Fetc%2Fpasswd",
+        "_containers/x/y",
+        "%ff",
+    ],
+)
 def test_artifact_paths(server: ZaffreServer, raw: Raw, path: str) -> None:
     before, around = rows(server), outside(server)
     base = f"/tracking{server.scope}/api/2.0/mlflow-artifacts/artifacts"

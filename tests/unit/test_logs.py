@@ -12,7 +12,14 @@ from zaffre.services.logs import Logs, _whole_lines
 
 @pytest.mark.parametrize(
     ("content", "ended", "size"),
-    [(b"", False, 0), (b"half", False, 0), (b"half", True, 4), (b"a\nb", False, 2), (b"10%\r20%", False, 4), (b"x" * 600_000 + b"\ny", False, 600_001)],
+    [
+        (b"", False, 0),
+        (b"half", False, 0),
+        (b"half", True, 4),
+        (b"a\nb", False, 2),
+        (b"10%\r20%", False, 4),
+        (b"x" * 600_000 + b"\ny", False, 600_001),
+    ],
 )
 def test_whole_lines(tmp_path: Path, content: bytes, ended: bool, size: int) -> None:
     (tmp_path / "log.txt").write_bytes(content)

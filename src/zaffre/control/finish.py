@@ -8,6 +8,7 @@ from typing import Any
 
 from zaffre.control import outcomes
 from zaffre.control.inputs import output_folder
+from zaffre.errors import InvalidInput
 from zaffre.execution.data.capture import capture
 from zaffre.services.blobs import Blobs
 from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace
@@ -51,6 +52,8 @@ async def store_outputs(
                 await blobs.put_file(workspace.account, container, name, source)
             except FileNotFoundError as error:
                 errors.append(f"{name}: {error}")
+            except InvalidInput as error:  # a name that no blob may have
+                errors.append(f"{name[:200]!r}: {error.message}")
 
     await asyncio.gather(*(keep(*file) for file in files))
     if (left_out or errors) and outcome["status"] == "Completed":

@@ -144,26 +144,29 @@ class JobController:
                 await self._steps[job.status](job, workspace)
                 failures = 0
             except ZaffreError as error:
-                if error.status < 500 or failures >= len(BACK_OFF_S):
-                    await self._give_up(job, outcomes.failed(error.code, error.message))
-                    continue
-                failures = await self._back_off(job, failures)
+                outcome = outcomes.failed(error.code, error.message)
+                failures = await self._step_failed(job, outcome, len(BACK_OFF_S) if error.status < 500 else failures)
             except OSError as error:
-                if failures >= len(BACK_OFF_S):
-                    await self._give_up(job, outcomes.failed("MachineError", f"This machine failed the job: {error}."))
-                    continue
-                failures = await self._back_off(job, failures)
+                outcome = outcomes.failed("MachineError", f"This machine failed the job: {error}.")
+                failures = await self._step_failed(job, outcome, failures)
             except Exception:  # noqa: BLE001  a bug of ours must end the job with a word, not leave it where it stands
                 _log.exception("job step failed", extra={"run": id_, "state": job.status})
-                if failures >= len(BACK_OFF_S):
-                    message = (
-                        f"Zaffre failed in the state {job.status}; this is a bug. The server's log has the details."
-                    )
-                    await self._give_up(job, outcomes.failed("InternalError", message))
-                    continue
-                failures = await self._back_off(job, failures)
+                message = f"Zaffre failed in the state {job.status}; this is a bug. The server's log has the details."
+                failures = await self._step_failed(job, outcomes.failed("InternalError", message), failures)
         self._tasks.pop((scope, id_), None)
         self._news.pop((scope, id_), None)
+
+    async def _step_failed(self, job: JobRow, outcome: dict[str, Any], failures: int) -> int:
+        """Let the step be repeated after a while, or give the job up with `outcome`; the failures to count on with."""
+        if failures < len(BACK_OFF_S):
+            return await self._back_off(job, failures)
+        try:
+            await (self._end_without_outputs if job.status == jobs.FINALIZING else self._give_up)(job, outcome)
+        except ZaffreError as error:  # the database itself: its disk is full, or another program holds it
+            _log.error("job cannot be ended", extra={"run": job.id, "state": job.status, "error": error.message})
+            await asyncio.sleep(BACK_OFF_S[-1])
+            return failures
+        return 0
 
     async def _back_off(self, job: JobRow, failures: int) -> int:
         _log.warning("job step repeated", extra={"run": job.id, "state": job.status, "failures": failures + 1})
@@ -282,6 +285,18 @@ class JobController:
         self._tokens.end_run(job.scope, job.id)
         await self._slots.release(_compute(job), job.run)
         await asyncio.to_thread(remove_tree, folder)
+
+    async def _end_without_outputs(self, job: JobRow, outcome: dict[str, Any]) -> None:
+        """What the job left cannot be stored; it stays in the job's folder, from where its logs are served."""
+
+        def apply(unit: Unit) -> None:
+            values = {"ended_at": self._database.runtime.now(), "error": outcome["error"]}
+            if jobs.move(unit, job, (jobs.FINALIZING,), jobs.FAILED, **values):
+                operations.end_all(unit, job.scope, f"jobs/{job.id}", operations.SUCCEEDED)
+
+        await self._database.write(apply)
+        self._tokens.end_run(job.scope, job.id)
+        await self._slots.release(_compute(job), job.run)
 
     # ---- what the states share
 

@@ -93,8 +93,8 @@ class Router:
                 names.append(part[1:-2])
                 self._put(node.tails, route, names)
                 return
-            if part.startswith("{") and part.endswith("}"):
-                names.append(part[1:-1])
+            if "{" in part:  # `name={name}` is a parameter as well; it is handed on whole
+                names.append(part[part.index("{") + 1 : part.index("}")])
                 node.parameter = node.parameter or _Node()
                 node = node.parameter
             else:

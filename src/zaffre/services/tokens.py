@@ -24,6 +24,7 @@ ISSUER_PATH = f"/{TENANT}/v2.0"
 LIFETIME_S = 3600
 RUN_LIFETIME_S = 30 * 24 * 3600
 CACHE_SIZE = 20_000
+CLOCK_SKEW_S = 300
 
 STORAGE = "https://storage.azure.com"
 MACHINE_LEARNING = "https://ml.azure.com"
@@ -154,6 +155,8 @@ class Tokens:
             raise Unauthenticated(f"The token is not valid: {error}.", code="InvalidToken") from None
         if not isinstance(claims["exp"], int) or claims["exp"] <= self._runtime.now() // 1000:
             raise Unauthenticated("The token has expired; sign in again.", code="ExpiredToken")
+        if claims.get("nbf", 0) > self._runtime.now() // 1000 + CLOCK_SKEW_S:
+            raise Unauthenticated("The token is not valid yet; is a clock wrong?", code="InvalidToken")
         principal = Principal(
             id=str(claims["oid"]),
             name=str(claims.get("name", claims["oid"])),

@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a supervisor with these arguments (otherwise those of the command line); its exit code."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     home = Home(options.home)
+    os.umask(0o077)  # whatever is made from here on, by nginx too, is for its owner only
     _settle_import_path()
     try:
         home.make()

@@ -14,10 +14,10 @@ import msgspec
 import uv
 
 from zaffre.errors import ZaffreError
+from zaffre.execution.environments import settle
 from zaffre.execution.environments.builder import READY, Order, Outcome, ready
 from zaffre.execution.environments.interpreters import find_interpreter
 from zaffre.execution.environments.spec import Recipe
-from zaffre.execution.environments import settle
 from zaffre.execution.errors import EnvironmentBuildError, EnvironmentSpecError
 from zaffre.execution.files import remove_tree
 

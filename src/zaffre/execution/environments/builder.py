@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from zaffre.execution.environments.spec import Recipe
 from zaffre.errors import Unavailable
+from zaffre.execution.environments.spec import Recipe
 from zaffre.execution.errors import EnvironmentBuildError, EnvironmentSpecError
 
 READY = ".ready"
