@@ -146,7 +146,9 @@ class Places:
         found = await self._resources.database.read(lambda conn: jobs.get(conn, workspace.id, job))
         given = found.server["resolved"]["outputs"].get(output) if found else None
         if given is not None:
-            return Place(account=given["account"], container=given["container"], path=f"{given['path'].rstrip('/')}/{path}")
+            return Place(
+                account=given["account"], container=given["container"], path=f"{given['path'].rstrip('/')}/{path}"
+            )
         return Place(account=workspace.account, container=workspace.container, path=f"azureml/{job}/{output}/{path}")
 
     @staticmethod

@@ -93,9 +93,7 @@ class Workspaces:
     async def all(self) -> list[Workspace]:
         return [workspace_of(row) for row in await self._database.read(_all)]
 
-    async def create(
-        self, actor: Actor, subscription: str, group: str, name: str, body: dict[str, Any]
-    ) -> Workspace:
+    async def create(self, actor: Actor, subscription: str, group: str, name: str, body: dict[str, Any]) -> Workspace:
         """Make the workspace with its storage, or answer the one that exists. `body` is as its kind accepted it."""
         id_ = self._database.runtime.guid()
         key = self._database.runtime.storage_key()

@@ -85,7 +85,11 @@ class Application:
                     f"The application ended {how} before it was ready. "
                     f"The last lines of {self._home.application_log}:\n{last}"
                 )
-            delay = _FIRST_DELAY if time.monotonic() - began > _STEADY_SECONDS else min(2 * delay, self._launch.longest_delay)
+            delay = (
+                _FIRST_DELAY
+                if time.monotonic() - began > _STEADY_SECONDS
+                else min(2 * delay, self._launch.longest_delay)
+            )
             self.restarts += 1
             self._console.log("ERROR", f"The application ended {how}; another starts in {delay:.1f} s.")
             await asyncio.sleep(delay)
