@@ -27,7 +27,7 @@ check: $(READY) ## Format, lint, types, import graph
 	$(BIN)/python -m pytest tests/unit/test_import_graph.py
 
 .PHONY: bench
-bench: $(READY) ## Measure; the results go to benchmarks/RESULTS.md
+bench: $(READY) ## Measure (ARGS=--write: into benchmarks/RESULTS.md)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: format
@@ -38,6 +38,11 @@ format: $(READY) ## Format, and mend what the linter can
 .PHONY: docs
 docs: $(READY) ## Generate docs/coverage.md
 	$(BIN)/python scripts/make_coverage.py
+
+.PHONY: lock
+lock: | $(UV) ## Resolve pyproject.toml anew into requirements.lock (name the reason in the commit)
+	$(UV) pip compile --quiet --universal --generate-hashes --all-extras --group dev --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
 
 .PHONY: clean
 clean: ## Remove the demo's server, caches and built files; the virtual environment stays

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.clients import ARM, insist, kill
-from tests.support.zaffre_server import ZaffreServer, eventually
+from tests.chaos.clients import ARM, PatientServer, kill
+from tests.support.zaffre_server import eventually
 from zaffre.store import crashpoint
 
 DEPLOYMENT = "workspaces/onlineEndpoints/deployments"
@@ -32,9 +32,9 @@ ENVIRONMENT = {
 
 
 @pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZaffreServer]:
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PatientServer]:
     """A server with an endpoint; its application dies before and after it has made the deployment `third`."""
-    server = ZaffreServer(
+    server = PatientServer(
         tmp_path_factory.mktemp("deployments") / "home",
         environment={
             crashpoint.VARIABLE: ";".join(
@@ -49,7 +49,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZaffreServer]:
     server.destroy()
 
 
-def test_a_deployment_is_made_although_the_application_dies(serving: ZaffreServer) -> None:
+def test_a_deployment_is_made_although_the_application_dies(serving: PatientServer) -> None:
     """The first one builds its environment meanwhile."""
     put_deployment(serving, "first")
     kill(serving, "application")
@@ -57,7 +57,7 @@ def test_a_deployment_is_made_although_the_application_dies(serving: ZaffreServe
     assert score(serving, "first")["got"] == '"hello"'
 
 
-def test_a_deployment_is_made_although_the_supervisor_dies(serving: ZaffreServer) -> None:
+def test_a_deployment_is_made_although_the_supervisor_dies(serving: PatientServer) -> None:
     put_deployment(serving, "second")
     kill(serving, "supervisor")
     serving.up()
@@ -65,16 +65,16 @@ def test_a_deployment_is_made_although_the_supervisor_dies(serving: ZaffreServer
     assert score(serving, "second")["got"] == '"hello"'
 
 
-def test_death_at_the_very_end_of_the_making(serving: ZaffreServer) -> None:
+def test_death_at_the_very_end_of_the_making(serving: PatientServer) -> None:
     operation = put_deployment(serving, "third")
     marks = serving.home / "run" / "crashpoints"
     eventually(lambda: len(list(marks.glob("*"))), lambda deaths: deaths == 2, seconds=60, what="both deaths")
     assert wait_for(serving, "onlineEndpoints/chaos/deployments/third") == "Succeeded"
-    assert insist(lambda: serving.request("GET", operation), 200).json["status"] == "Succeeded"
+    assert serving.request("GET", operation).json["status"] == "Succeeded"
     assert score(serving, "third")["got"] == '"hello"'
 
 
-def test_scoring_goes_on(serving: ZaffreServer) -> None:
+def test_scoring_goes_on(serving: PatientServer) -> None:
     """Neither a request nor the model server is lost with application or supervisor."""
     before = score(serving, "first")["pid"]
     seen: list[Any] = []
@@ -107,7 +107,7 @@ def test_scoring_goes_on(serving: ZaffreServer) -> None:
     assert set(seen) == {before}
 
 
-def test_a_dead_model_server_is_started_again(serving: ZaffreServer) -> None:
+def test_a_dead_model_server_is_started_again(serving: PatientServer) -> None:
     before = score(serving, "first")["pid"]
     os.kill(model_server(before), signal.SIGKILL)
     os.kill(before, signal.SIGKILL)
@@ -122,18 +122,18 @@ def test_a_dead_model_server_is_started_again(serving: ZaffreServer) -> None:
     assert wait_for(serving, "onlineEndpoints/chaos/deployments/first") == "Succeeded"
 
 
-def test_nothing_is_left_over(serving: ZaffreServer) -> None:
+def test_nothing_is_left_over(serving: PatientServer) -> None:
     """After a delete no model server of that deployment lives and its folder is gone."""
     slug_folders = set(serving.home.joinpath("deployments").glob("*"))
     assert len(slug_folders) == 3
     path = f"{serving.scope}/onlineEndpoints/chaos/deployments/third?{ARM}"
-    assert insist(lambda: serving.request("DELETE", path), 202).status == 202
+    assert serving.request("DELETE", path).status == 202
     kill(serving, "application")
-    eventually(lambda: insist(lambda: serving.request("GET", path), 200, 404).status, lambda status: status == 404)
+    eventually(lambda: serving.request("GET", path).status, lambda status: status == 404)
     assert len(set(serving.home.joinpath("deployments").glob("*"))) == 2
 
 
-def put_deployment(server: ZaffreServer, name: str) -> str:
+def put_deployment(server: PatientServer, name: str) -> str:
     """Ask for a deployment; the path of its operation."""
     body = {
         "properties": {
@@ -144,12 +144,13 @@ def put_deployment(server: ZaffreServer, name: str) -> str:
         "sku": {"name": "Default", "capacity": 1},
     }
     path = f"{server.scope}/onlineEndpoints/chaos/deployments/{name}?{ARM}"
-    answer = insist(lambda: server.request("PUT", path, body), 201)
+    answer = server.request("PUT", path, body)
+    assert answer.status == 201, answer.body
     assert answer.json["properties"]["provisioningState"] == "Creating"
     return answer.headers["azure-asyncoperation"].removeprefix(server.address) + f"?{ARM}"
 
 
-def code(server: ZaffreServer) -> str:
+def code(server: PatientServer) -> str:
     """The id of a code version that holds the scoring script."""
     path = f"{server.scope}/codes/chaos/versions/1"
     upload = server.request("POST", f"{path}/startPendingUpload?{ARM}", {}).json["blobReferenceForConsumption"]
@@ -162,11 +163,12 @@ def code(server: ZaffreServer) -> str:
     return str(answer.json["id"])
 
 
-def wait_for(server: ZaffreServer, path: str) -> str:
+def wait_for(server: PatientServer, path: str) -> str:
     """The state in which an endpoint or a deployment comes to rest."""
 
     def look() -> str:
-        answer = insist(lambda: server.request("GET", f"{server.scope}/{path}?{ARM}"), 200)
+        answer = server.request("GET", f"{server.scope}/{path}?{ARM}")
+        assert answer.status == 200, answer.body
         return str(answer.json["properties"]["provisioningState"])
 
     return eventually(look, lambda state: state in ("Succeeded", "Failed"), seconds=180, what=path)
@@ -175,12 +177,12 @@ def wait_for(server: ZaffreServer, path: str) -> str:
 _keys: dict[str, str] = {}
 
 
-def score(server: ZaffreServer, deployment: str) -> dict[str, Any]:
+def score(server: PatientServer, deployment: str) -> dict[str, Any]:
     """One scored request; it is not asked twice."""
     if server.address not in _keys:
         answer = server.request("POST", f"{server.scope}/onlineEndpoints/chaos/listKeys?{ARM}")
         _keys[server.address] = answer.json["primaryKey"]
-    answer = server.request(
+    answer = server.request_once(
         "POST",
         "/endpoints/chaos/score",
         json.dumps("hello").encode(),

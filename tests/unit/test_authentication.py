@@ -250,10 +250,7 @@ def test_secrets_are_their_owners(server: ZaffreServer) -> None:
     readable = {str(path): oct(path.stat().st_mode) for path in secret if stat.S_IMODE(path.stat().st_mode) & 0o077}
     assert readable == {}
     folders = [
-        Path(top)
-        for top, _, _ in os.walk(server.home)
-        for top in [top]
-        if not _inside(top, "environments", "jobs", "deployments")
+        Path(top) for top, _, _ in os.walk(server.home) if not _inside(top, "environments", "jobs", "deployments")
     ]
     assert {
         str(folder): oct(folder.stat().st_mode) for folder in folders if stat.S_IMODE(folder.stat().st_mode) & 0o077
