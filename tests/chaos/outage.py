@@ -49,9 +49,8 @@ class Outage:
         environment = server.environment_version("mlflow", {"image": "python:3.11", "condaFile": conda})
         answer = server.put_job("metrics", METRICS, environmentId=environment)
         assert answer.status == 201, answer.body
-        eventually(
-            lambda: server.status("metrics"), lambda state: state != "Preparing", seconds=180, what="the environment"
-        )
+        begun = ("Running", "Completed", "Failed")
+        eventually(lambda: server.status("metrics"), lambda state: state in begun, seconds=180, what="the environment")
         eventually(lambda: server.job_log("metrics"), lambda log: "step 9\n" in log, seconds=60, what="ten metrics")
         assert server.down(cancel_jobs=False)["running_jobs"] == ["metrics"]
         gone = time.monotonic()

@@ -38,8 +38,8 @@ from azure.storage.blob import (
     generate_blob_sas,
     generate_container_sas,
 )
-from support.blob_server import BlobServer, blob_server
 
+from tests.support.blob_server import BlobServer, blob_server
 from zaffre.services import sas
 
 MB = 1024 * 1024

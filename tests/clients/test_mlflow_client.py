@@ -15,7 +15,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sklearn.linear_model import LogisticRegression
-from support.mlflow_server import MlflowServer
+
+from tests.support.mlflow_server import MlflowServer
 
 FRAME = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [0.0, 1.0, 0.0, 1.0]})
 TARGET = [0, 1, 0, 1]

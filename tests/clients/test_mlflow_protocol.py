@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.mlflow_server import MlflowServer
 
+from tests.support.mlflow_server import MlflowServer
 from zaffre.protocols.mlflow.table import operations
 from zaffre.store.unit import PLATFORM
 

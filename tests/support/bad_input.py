@@ -132,7 +132,7 @@ class Raw:
                 self._connection.endheaders(body)
                 answer = self._connection.getresponse()
                 return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                 self._connection.close()
                 self._connection = self._connect()
                 if last:

@@ -1,6 +1,6 @@
 """One test, both databases: a fixture that gives an empty one on SQLite, then one on PostgreSQL.
 
-In a test module: `from support.databases import database, postgres_url` (fixtures), then `def test_x(database): …`.
+In a test module: `from tests.support.databases import database, postgres_url` (fixtures), then `def test_x(database): …`.
 """
 
 from __future__ import annotations

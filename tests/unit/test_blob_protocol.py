@@ -7,6 +7,7 @@ import base64
 import hashlib
 import http.client
 import json
+import shutil
 import socket
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -18,9 +19,9 @@ import pytest
 from azure.storage.blob import generate_blob_sas, generate_container_sas
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.blob_server import OWNER, BlobServer, Services, blob_server
-from support.databases import postgres_url  # noqa: F401  (a fixture)
 
+from tests.support.blob_server import OWNER, BlobServer, Services, blob_server
+from tests.support.databases import postgres_url  # noqa: F401  (a fixture)
 from zaffre.errors import InvalidInput, ZaffreError
 from zaffre.gateway.call import Call
 from zaffre.protocols.blob import documents, mount
@@ -402,16 +403,23 @@ def test_heads_have_no_body(server: BlobServer) -> None:
     assert (status, headers["x-ms-error-code"], body) == (404, "BlobNotFound", b"")
 
 
-def test_a_declared_giant_is_refused_before_it_is_sent(server: BlobServer) -> None:
+@pytest.mark.parametrize(
+    ("size", "code"), [(10**17, (413, "RequestBodyTooLarge")), (4 * 10**9, (507, "InsufficientStorage"))]
+)
+def test_a_declared_giant_is_refused_before_it_is_sent(
+    server: BlobServer, monkeypatch: pytest.MonkeyPatch, size: int, code: tuple[int, str]
+) -> None:
     """Neither disk nor time is spent on what cannot fit."""
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=10**9))
     answer = server.request(
         "PUT",
         server.path(BOX, "giant"),
         token=server.token(),
         x_ms_blob_type="BlockBlob",
-        content_length=str(10**17),
+        content_length=str(size),
     )
-    assert code_of(answer) == (507, "InsufficientStorage")
+    assert code_of(answer) == code
 
 
 def test_nul_in_a_listing_is_refused(server: BlobServer) -> None:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
-from support.blob_server import Services
-from support.databases import postgres_url  # noqa: F401  (a fixture)
 
+from tests.support.blob_server import Services
+from tests.support.databases import postgres_url  # noqa: F401  (a fixture)
 from zaffre.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, TooLarge
 from zaffre.services.blobs import GRACE_MS, STAGED_MS, Content
 from zaffre.services.blocks import Pick

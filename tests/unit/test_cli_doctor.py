@@ -14,8 +14,8 @@ import certifi
 import msgspec
 import pytest
 from click.testing import CliRunner
-from support.https_server import HttpsServer, https_server, unused_port
 
+from tests.support.https_server import HttpsServer, https_server, unused_port
 from zaffre.cli.checks import client, server
 from zaffre.cli.checks.finding import Finding, Level
 from zaffre.cli.doctor import command

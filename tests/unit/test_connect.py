@@ -12,9 +12,9 @@ from pathlib import Path
 
 import certifi
 import pytest
-from support.https_server import HttpsServer, https_server
 
 import zaffre
+from tests.support.https_server import HttpsServer, https_server
 from zaffre import profiles
 from zaffre.client import Credential, cloud_metadata
 from zaffre.profiles import ClientError

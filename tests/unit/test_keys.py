@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from starlette.responses import Response
 from starlette.types import Message, Scope
-from support.databases import Clock, database, postgres_url
 
+from tests.support.databases import Clock, database, postgres_url
 from zaffre.errors import Unauthenticated
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.app import Gateway

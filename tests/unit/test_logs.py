@@ -36,7 +36,7 @@ def test_no_file_and_links_out_of_the_folder(tmp_path: Path) -> None:
 
 
 def test_signatures(tmp_path: Path) -> None:
-    from support.blob_server import Services
+    from tests.support.blob_server import Services
 
     services = Services(tmp_path)
     logs = Logs(tmp_path / "jobs", tmp_path / "keys", services.blobs, services.clock)

@@ -10,8 +10,8 @@ from pathlib import Path
 import certifi
 import msgspec
 import pytest
-from support.https_server import HttpsServer, https_server, unused_port
 
+from tests.support.https_server import HttpsServer, https_server, unused_port
 from zaffre.remote import Remote, RemoteError
 
 

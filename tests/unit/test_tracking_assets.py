@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.databases import database, postgres_url
 
+from tests.support.databases import database, postgres_url
 from zaffre.errors import Conflict
 from zaffre.services import assets
 from zaffre.store import resources

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
-from support.databases import Clock, database, postgres_url
 
+from tests.support.databases import Clock, database, postgres_url
 from zaffre.errors import Conflict, InvalidInput, NotFound
 from zaffre.services.tracking import Tracking, words
 from zaffre.services.tracking.names import two_words

@@ -6,8 +6,8 @@ import itertools
 import math
 
 import pytest
-from support.databases import database, postgres_url
 
+from tests.support.databases import database, postgres_url
 from zaffre.store.database import Database
 from zaffre.store.tracking import experiments, metrics, models, runs, search
 from zaffre.store.tracking.conditions import Condition, Order
