@@ -16,7 +16,7 @@ REST_S = 3.0
 """For what a burst leaves to settle: timers, idle threads, nginx's kept connections."""
 
 FLOOR = (
-    "import asyncio, ssl, sqlalchemy, cryptography.x509, jwt, uvicorn, uvloop, starlette.responses, msgspec, obstore"
+    "import asyncio, ssl, sqlalchemy, cryptography.x509, jwt, uvicorn, uvloop, starlette.responses, msgspec"
 )
 
 
