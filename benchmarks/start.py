@@ -15,9 +15,7 @@ CLIENTS = 8
 REST_S = 3.0
 """For what a burst leaves to settle: timers, idle threads, nginx's kept connections."""
 
-FLOOR = (
-    "import asyncio, ssl, sqlalchemy, cryptography.x509, jwt, uvicorn, uvloop, starlette.responses, msgspec"
-)
+FLOOR = "import asyncio, ssl, sqlalchemy, cryptography.x509, jwt, uvicorn, uvloop, starlette.responses, msgspec"
 
 
 def start_cpu(server: Server, *, rounds: int) -> list[Figure]:
