@@ -216,6 +216,19 @@ def test_a_build_failure_ends_the_job_with_the_resolvers_words(
         ml.jobs.stream(submitted.name)
 
 
+@pytest.mark.slow
+def test_a_curated_environment_by_its_name(ml: Any, client_environment: ZaffreServer) -> None:
+    from azure.ai.ml import command
+
+    name = "azureml://registries/azureml/environments/minimal-py311-inference/labels/latest"
+    job = ml.jobs.create_or_update(
+        command(command="python -c 'import azureml_inference_server_http'", environment=name)
+    )
+    assert client_environment.wait_for_job(job.name, seconds=300) == "Completed"
+    with pytest.raises(Exception, match="AzureML-nothing-9"):
+        ml.jobs.create_or_update(command(command="true", environment="AzureML-nothing-9@latest"))
+
+
 def test_jobs_are_listed_archived_and_described(ml: Any, bare: Any, client_environment: ZaffreServer) -> None:
     from azure.ai.ml import command
 
