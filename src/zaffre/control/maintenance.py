@@ -55,13 +55,16 @@ class Maintenance:
                 _log.warning("chore failed", extra={"chore": chore.__name__, "error": str(error)})
 
     async def remove_job_folders(self) -> None:
-        """Folders of jobs that are over: a server killed between the end of a job and its last step leaves one."""
+        """Folders of jobs that are over: a server killed between the end of a job and its last step leaves one.
+
+        A job whose files could not be stored keeps its folder: its logs are nowhere else.
+        """
         if not self._settings.jobs.is_dir():
             return
         for folder in self._settings.jobs.glob("*/*"):
             scope, id_ = folder.parts[-2:]
             job = await self._database.read(lambda conn, s=scope, i=id_: jobs.get(conn, s, i))  # type: ignore[misc]
-            if job is None or job.status in jobs.TERMINAL:
+            if job is None or job.logs_stored:
                 await asyncio.to_thread(remove_tree, folder)
 
     async def _trim_logs(self) -> None:

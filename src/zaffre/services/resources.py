@@ -68,6 +68,10 @@ class Resources:
 
         return await self.database.read(work) if kind.versioned else {}
 
+    async def arrive(self, workspace: Workspace, body: Document) -> Document:
+        """The body with what only a look at the store can fill in, before it is checked; a kind's service may say more."""
+        return body
+
     async def put(
         self,
         actor: Actor,
@@ -86,6 +90,7 @@ class Resources:
         `server` is merged into what we fill. `guard` may refuse, in the same transaction, with the row as it stands.
         `secrets_once` are put only when the resource is new and the body brings none of that name.
         """
+        body = await self.arrive(workspace, body)
         kind.check_name(name)
         secrets, body = kind.take_secrets(body)
         body = kind.accept(body)
