@@ -10,6 +10,7 @@ from zaffre.control import outcomes
 from zaffre.control.inputs import output_folder
 from zaffre.errors import InvalidInput
 from zaffre.execution.data.capture import capture
+from zaffre.services import workspaces
 from zaffre.services.blobs import Blobs
 from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace
 from zaffre.store.jobs import JobRow
@@ -34,11 +35,11 @@ async def store_outputs(
         for found in await asyncio.to_thread(
             capture, folder / source, lambda path, why: left_out.append(f"{path}: {why}")
         ):
-            files.append((ARTIFACT_CONTAINER, f"ExperimentRun/dcid.{job.id}/{name}/{found.path}", found.source))
+            files.append((ARTIFACT_CONTAINER, f"{workspaces.run_folder(job.id)}/{name}/{found.path}", found.source))
     for name in job.body["properties"]["outputs"]:
         place = job.server["resolved"]["outputs"].get(name)
         container = place["container"] if place else workspace.container
-        prefix = place["path"].rstrip("/") if place else f"azureml/{job.id}/{name}"
+        prefix = place["path"].rstrip("/") if place else workspaces.output_folder(job.id, name)
         for found in await asyncio.to_thread(
             capture, folder / output_folder(name), lambda path, why: left_out.append(f"{path}: {why}")
         ):

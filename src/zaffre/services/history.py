@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from zaffre.errors import InvalidInput, NotFound
 from zaffre.services.tracking.runs import apply_tags
-from zaffre.services.workspaces import BLOB_STORE, Workspace
+from zaffre.services.workspaces import BLOB_STORE, Workspace, output_folder
 from zaffre.store import jobs
 from zaffre.store.database import Database
 from zaffre.store.jobs import JobRow
@@ -60,7 +60,7 @@ class History:
         given = job.body["properties"]["outputs"][name].get("uri")
         if given:
             return str(given)
-        return f"azureml://{workspace.uri}/datastores/{BLOB_STORE}/paths/azureml/{job.id}/{name}/"
+        return f"azureml://{workspace.uri}/datastores/{BLOB_STORE}/paths/{output_folder(job.id, name)}/"
 
     async def change(
         self, actor: Actor, workspace: Workspace, run_id: str, experiment: str | None, change: Change

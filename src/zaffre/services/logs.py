@@ -14,7 +14,7 @@ from urllib.parse import quote
 from zaffre.errors import Denied, NotFound
 from zaffre.runtime import Runtime
 from zaffre.services.blobs import Blobs
-from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace
+from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace, run_folder
 from zaffre.store import keyfile
 from zaffre.store.jobs import JobRow
 
@@ -39,7 +39,7 @@ class Logs:
     async def names(self, workspace: Workspace, job: JobRow) -> list[str]:
         """Paths like `user_logs/std_log.txt`, in order."""
         if job.logs_stored:
-            prefix = _prefix(job.id)
+            prefix = f"{run_folder(job.id)}/"
             stored = await self._blobs.tree(workspace.account, ARTIFACT_CONTAINER, prefix)
             found = [blob.name.removeprefix(prefix) for blob in stored]
             return sorted(name for name in found if name.split("/")[0] in FOLDERS)
@@ -66,7 +66,7 @@ class Logs:
         if parts[0] not in FOLDERS or any(part in ("", ".", "..") for part in parts):
             raise NotFound(f"'{name}' is not a log of job '{job.id}'.")
         if job.logs_stored:
-            _, chunks = await self._blobs.read(workspace.account, ARTIFACT_CONTAINER, _prefix(job.id) + name)
+            _, chunks = await self._blobs.read(workspace.account, ARTIFACT_CONTAINER, f"{run_folder(job.id)}/{name}")
             return chunks
         folder = self.folder(job.scope, job.id)
         path = folder / name
@@ -77,10 +77,6 @@ class Logs:
 
     def _sign(self, scope: str, run_id: str, name: str, expires: int) -> str:
         return hmac.new(self._key, f"{scope}\0{run_id}\0{name}\0{expires}".encode(), hashlib.sha256).hexdigest()
-
-
-def _prefix(run_id: str) -> str:
-    return f"ExperimentRun/dcid.{run_id}/"
 
 
 def _local_names(folder: Path) -> list[str]:

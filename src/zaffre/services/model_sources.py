@@ -14,7 +14,14 @@ import sqlalchemy as sa
 from zaffre.errors import InvalidInput, NotFound
 from zaffre.services.places import Place, Places
 from zaffre.services.tracking import Tracking
-from zaffre.services.workspaces import ARTIFACT_CONTAINER, ARTIFACT_STORE, BLOB_STORE, STORAGE_SUFFIX, Workspace
+from zaffre.services.workspaces import (
+    ARTIFACT_CONTAINER,
+    ARTIFACT_STORE,
+    BLOB_STORE,
+    STORAGE_SUFFIX,
+    Workspace,
+    run_folder,
+)
 from zaffre.store import resources as rows
 from zaffre.store.database import Database
 
@@ -90,11 +97,6 @@ class ModelSources:
         return await self._database.read(work)
 
 
-def run_folder(run_id: str) -> str:
-    """Where a run's or a logged model's artifacts lie in the artifact container."""
-    return f"ExperimentRun/dcid.{run_id}"
-
-
 def model_folder(location: str, model_id: str) -> str:
     """Where a logged model lies below a location that the user gave its experiment."""
     return f"{location.rstrip('/')}/models/{model_id}/artifacts"
@@ -123,7 +125,4 @@ def uri_of(workspace: Workspace, place: Place) -> str:
     stores = {ARTIFACT_CONTAINER: ARTIFACT_STORE, workspace.container: BLOB_STORE}
     if place.container not in stores:
         return f"/{place.account}{STORAGE_SUFFIX}/{place.container}/{place.path}"
-    return (
-        f"azureml://subscriptions/{workspace.subscription}/resourcegroups/{workspace.resource_group}"
-        f"/workspaces/{workspace.name}/datastores/{stores[place.container]}/paths/{place.path}"
-    )
+    return f"azureml://{workspace.uri}/datastores/{stores[place.container]}/paths/{place.path}"

@@ -10,7 +10,7 @@ from zaffre.errors import InvalidInput, NotFound, NotServed
 from zaffre.services.kinds.base import Kind
 from zaffre.services.resources import ListQuery, Resources
 from zaffre.services.urls import inward
-from zaffre.services.workspaces import ARTIFACT_CONTAINER, STORAGE_SUFFIX, Workspace
+from zaffre.services.workspaces import ARTIFACT_CONTAINER, STORAGE_SUFFIX, Workspace, output_folder, run_folder
 from zaffre.store import jobs
 from zaffre.store.resources import Row
 
@@ -140,16 +140,16 @@ class Places:
     async def _job_output(self, workspace: Workspace, job: str, output: str, path: str) -> Place:
         path = path.lstrip("/")
         if output in ("artifacts", "default"):
-            return Place(
-                account=workspace.account, container=ARTIFACT_CONTAINER, path=f"ExperimentRun/dcid.{job}/{path}"
-            )
+            return Place(account=workspace.account, container=ARTIFACT_CONTAINER, path=f"{run_folder(job)}/{path}")
         found = await self._resources.database.read(lambda conn: jobs.get(conn, workspace.id, job))
         given = found.server["resolved"]["outputs"].get(output) if found else None
         if given is not None:
             return Place(
                 account=given["account"], container=given["container"], path=f"{given['path'].rstrip('/')}/{path}"
             )
-        return Place(account=workspace.account, container=workspace.container, path=f"azureml/{job}/{output}/{path}")
+        return Place(
+            account=workspace.account, container=workspace.container, path=f"{output_folder(job, output)}/{path}"
+        )
 
     @staticmethod
     def _own(workspace: Workspace, match: re.Match[str], field: str) -> None:

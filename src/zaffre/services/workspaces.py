@@ -169,6 +169,16 @@ def workspace_of(row: Row) -> Workspace:
     )
 
 
+def run_folder(run_id: str) -> str:
+    """Where a run's or a logged model's artifacts lie in the artifact container."""
+    return f"ExperimentRun/dcid.{run_id}"
+
+
+def output_folder(run_id: str, name: str) -> str:
+    """Where a named output without a path of its own lies in the workspace's container."""
+    return f"azureml/{run_id}/{name}"
+
+
 def scope_of(subscription: str, group: str) -> str:
     """The scope of the workspaces' own rows."""
     return f"{subscription}/{group}".lower()

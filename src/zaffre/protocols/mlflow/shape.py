@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from zaffre.services.model_sources import ARTIFACT_SCHEME, artifact_path, model_folder, run_folder
+from zaffre.services.model_sources import ARTIFACT_SCHEME, artifact_path, model_folder
 from zaffre.services.places import Place
 from zaffre.services.registered_models import Model, aliases, stage_of
 from zaffre.services.tracking import words
 from zaffre.services.tracking.logged_models import Logged
 from zaffre.services.tracking.runs import JOB, NOTE, PARENT, RUN_NAME
+from zaffre.services.workspaces import run_folder
 from zaffre.store.resources import Row
 from zaffre.store.tracking.records import Experiment, Point, Run, RunHead
 
