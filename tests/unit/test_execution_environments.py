@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tomllib
@@ -32,7 +33,17 @@ from zaffre.execution.files import make_read_only, remove_tree
 
 
 def writable(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o222]
+    """What may still be written to. The compiler renames its files while we look: one that went is one more look's matter."""
+    found = []
+    for path in folder.rglob("*"):
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            found.append(path)
+            continue
+        if not stat.S_ISLNK(mode) and mode & 0o222:
+            found.append(path)
+    return found
 
 
 def conda(*dependencies: str, pip: tuple[str, ...] = ()) -> str:
