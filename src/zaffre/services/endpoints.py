@@ -15,7 +15,7 @@ from zaffre.services.places import Places
 from zaffre.services.resources import ListQuery, Resources, Written
 from zaffre.services.workspaces import Workspace
 from zaffre.store import operations, resources
-from zaffre.store.resources import Row
+from zaffre.store.resources import Cursor, Row
 from zaffre.store.unit import Actor, Unit
 
 ENDPOINT = "workspaces/onlineEndpoints"
@@ -50,7 +50,7 @@ class Endpoints:
 
     async def page(
         self, workspace: Workspace, kind: Kind, parent: str, query: ListQuery
-    ) -> tuple[list[Row], int | None]:
+    ) -> tuple[list[Row], Cursor | None]:
         return await self._resources.page(workspace, kind, parent, query)
 
     async def latest(self, workspace: Workspace, kind: Kind, rows: list[Row]) -> dict[int, str | None]:

@@ -18,7 +18,7 @@ from zaffre.services.workspaces import Workspace
 from zaffre.store import jobs, operations, tables
 from zaffre.store.database import Database
 from zaffre.store.jobs import JobRow
-from zaffre.store.resources import Row
+from zaffre.store.resources import Cursor, Row
 from zaffre.store.tracking import runs
 from zaffre.store.unit import Actor, Unit
 
@@ -111,19 +111,19 @@ class Jobs:
 
     async def page(
         self, workspace: Workspace, kind: Kind, parent: str, query: ListQuery
-    ) -> tuple[list[Row], int | None]:
-        def work(conn: sa.Connection) -> tuple[list[Row], int | None]:
+    ) -> tuple[list[Row], Cursor | None]:
+        def work(conn: sa.Connection) -> tuple[list[Row], Cursor | None]:
             found = jobs.listing(
                 conn,
                 workspace.id,
                 hidden=query.archived,
                 job_type=query.job_type,
-                after=query.after,
+                after=query.after.pk if query.after else None,
                 limit=query.limit + 1,
             )
             more = len(found) > query.limit
             found = found[: query.limit]
-            return [self._row(conn, job) for job in found], found[-1].run if more else None
+            return [self._row(conn, job) for job in found], Cursor(pk=found[-1].run) if more else None
 
         return await self._database.read(work)
 

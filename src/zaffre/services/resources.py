@@ -7,13 +7,14 @@ from collections.abc import Callable
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.errors import Conflict, InvalidInput, NotFound
+from zaffre.errors import Conflict, NotFound
 from zaffre.services import assets
 from zaffre.services.kinds.base import Document, Kind
 from zaffre.services.workspaces import Workspace
 from zaffre.store import operations, resources
 from zaffre.store.database import Database
-from zaffre.store.resources import Row
+from zaffre.store.filters import Pair
+from zaffre.store.resources import Cursor, Row, Selection
 from zaffre.store.seal import Vault
 from zaffre.store.unit import Actor, Unit
 
@@ -22,16 +23,32 @@ Guard = Callable[[Unit, Row | None], None]
 
 
 class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which rows a list answers. `after` is the key of the last row of the page before."""
+    """Which rows a list answers, and in which order. `after` is where the page before ended.
+
+    `tags` and `properties` are pairs that must all be there; `fields` are texts among the resource's properties;
+    `search` is part of a name, `description` part of a description. What only jobs have: `job_type`, `scheduled`,
+    `schedule` (the id of the schedule that made them) and `asset` (the name of an asset they make).
+    """
 
     archived: bool | None = False
     fingerprint: str | None = None
-    newest_first: bool = True
-    default_only: bool = False
     names: tuple[str, ...] = ()
-    job_type: str | None = None
-    after: int | None = None
+    search: str | None = None
+    description: str | None = None
+    created_by: str | None = None
+    default_only: bool = False
+    tags: tuple[Pair, ...] = ()
+    properties: tuple[Pair, ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
+    order: str = "created"
+    descending: bool = True
+    after: Cursor | None = None
+    offset: int = 0
     limit: int = PAGE
+    job_type: str | None = None
+    scheduled: bool | None = None
+    schedule: str | None = None
+    asset: str | None = None
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,32 +165,32 @@ class Resources:
 
     async def page(
         self, workspace: Workspace, kind: Kind, parent: str, query: ListQuery
-    ) -> tuple[list[Row], int | None]:
-        """A page, and where the next one begins if there is one."""
-
-        def work(conn: sa.Connection) -> list[Row]:
-            found = resources.listing(
-                conn,
-                workspace.id,
-                kind.type,
-                # Azure looks for a code's twin across all code assets, whatever name the address has (wire.md §12.21).
-                parent=None if query.fingerprint is not None else parent,
-                archived=query.archived,
-                fingerprint=query.fingerprint,
-                after=query.after,
-                newest_first=query.newest_first,
-                limit=query.limit + 1,
-            )
-            if query.default_only:
-                found = [row for row in found if row.body["properties"].get("isDefault")]
-            if query.names:
-                found = [row for row in found if row.name.lower() in query.names]
-            return found
-
-        rows = await self.database.read(work)
+    ) -> tuple[list[Row], Cursor | None]:
+        """A page, and where it ended if there is more."""
+        wanted = Selection(
+            # Azure looks for a code's twin across all code assets, whatever name the address has (wire.md §12.21).
+            parent=None if query.fingerprint is not None else parent,
+            archived=query.archived,
+            fingerprint=query.fingerprint,
+            names=query.names,
+            search=query.search,
+            description=query.description,
+            created_by=query.created_by,
+            default_only=query.default_only,
+            tags=query.tags,
+            tags_at=("tags",) if kind.tracked else ("properties", "tags"),
+            properties=query.properties,
+            fields=query.fields,
+            order=query.order,
+            descending=query.descending,
+            after=query.after,
+            offset=query.offset,
+            limit=query.limit + 1,
+        )
+        rows = await self.database.read(lambda conn: resources.select(conn, workspace.id, kind.type, wanted))
         more = len(rows) > query.limit
         rows = rows[: query.limit]
-        return rows, rows[-1].pk if more else None
+        return rows, wanted.cursor(rows[-1]) if more else None
 
     def _upsert(
         self,
@@ -219,17 +236,6 @@ def missing(workspace: Workspace, kind: Kind, parent: str, name: str) -> NotFoun
     return NotFound(
         f"There is no {what[-1]} '{name}'{f' of {parent!r}' if parent else ''} in workspace '{workspace.name}'."
     )
-
-
-def keyset(token: str) -> int:
-    """The place a `$skip` token names. Raises InvalidInput for one that is not ours."""
-    if not token.isascii() or not token.isdigit() or len(token) > 18:
-        raise InvalidInput(
-            f"'{token[:50]}' is not a token of this server's paging; follow nextLink as it is.",
-            code="InvalidField",
-            target="$skip",
-        )
-    return int(token)
 
 
 def _container_body(body: Document) -> Document:

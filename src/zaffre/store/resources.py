@@ -7,11 +7,14 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.store import tables
+from zaffre.errors import InvalidInput
+from zaffre.store import filters, tables
+from zaffre.store.filters import Pair
 from zaffre.store.inserts import insert as insert_into
 from zaffre.store.unit import Actor, Unit, decode, encode
 
 _t = tables.resources
+ORDERS = {"created": _t.c.pk, "modified": _t.c.modified_at, "name": _t.c.name_key}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +38,60 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     modified_at: int
     modified_by: str
     modified_by_type: str
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """The last row of a page: its key, and its value where the order is not that of the keys."""
+
+    pk: int
+    value: int | str | None = None
+
+    @property
+    def token(self) -> str:
+        return f"{self.pk}" if self.value is None else f"{self.pk}.{self.value}"
+
+    @classmethod
+    def of(cls, token: str) -> Cursor:
+        """The cursor a `$skip` token names. Raises InvalidInput for one that is not ours."""
+        pk, found, value = token.partition(".")
+        if not pk.isascii() or not pk.isdigit() or len(pk) > 18 or (found and not value):
+            raise InvalidInput(
+                f"Query '$skip': '{token[:50]}' is not a token of this server's paging; follow nextLink as it is.",
+                code="InvalidField",
+                target="$skip",
+            )
+        return cls(pk=int(pk), value=value or None)
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows of a type a list wants, in which order, and from where on. What is None or empty chooses nothing out.
+
+    `tags` lie in the body where `tags_at` says; `properties` are the user's own; `fields` are texts among the resource's
+    properties; `search` is part of a name. `offset` rows are passed over; `after` goes on behind a page.
+    """
+
+    parent: str | None = None
+    archived: bool | None = None
+    fingerprint: str | None = None
+    names: tuple[str, ...] = ()
+    search: str | None = None
+    description: str | None = None
+    created_by: str | None = None
+    default_only: bool = False
+    tags: tuple[Pair, ...] = ()
+    tags_at: tuple[str, ...] = ("properties", "tags")
+    properties: tuple[Pair, ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
+    order: str = "created"
+    descending: bool = True
+    after: Cursor | None = None
+    offset: int = 0
+    limit: int
+
+    def cursor(self, row: Row) -> Cursor:
+        """Where the page behind `row` begins."""
+        value = {"created": None, "modified": row.modified_at, "name": key(row.name)}[self.order]
+        return Cursor(pk=row.pk, value=value)
 
 
 def get(conn: sa.Connection, scope: str, type_: str, name: str, parent: str = "", *, lock: bool = False) -> Row | None:
@@ -141,6 +198,19 @@ def listing(
     return [_row(found) for found in conn.execute(query).mappings()]
 
 
+def select(conn: sa.Connection, scope: str, type_: str, wanted: Selection) -> list[Row]:
+    """Up to `wanted.limit` rows (keyset paging: a late page costs what an early one does)."""
+    query = sa.select(_t).where(_t.c.scope == scope, _t.c.type == type_, *_conditions(conn, wanted))
+    column = ORDERS[wanted.order]
+    if wanted.after is not None:
+        query = query.where(_behind(wanted.after, wanted.order, wanted.descending))
+    columns = [_t.c.pk] if wanted.order == "created" else [column, _t.c.pk]
+    query = query.order_by(*(one.desc() if wanted.descending else one.asc() for one in columns)).limit(wanted.limit)
+    if wanted.offset:
+        query = query.offset(wanted.offset)
+    return [_row(found) for found in conn.execute(query).mappings()]
+
+
 def in_states(conn: sa.Connection, type_: str, states: tuple[str, ...]) -> list[Row]:
     """Rows of every scope that stand in one of `states`: what a controller has to do."""
     query = sa.select(_t).where(_t.c.type == type_, _t.c.state.in_(states)).order_by(_t.c.pk)
@@ -151,6 +221,47 @@ def named(conn: sa.Connection, type_: str, name: str) -> list[Row]:
     """Rows of that type and name in every scope."""
     query = sa.select(_t).where(_t.c.type == type_, _t.c.name_key == key(name)).order_by(_t.c.pk)
     return [_row(found) for found in conn.execute(query).mappings()]
+
+
+def _conditions(conn: sa.Connection, wanted: Selection) -> list[sa.ColumnElement[bool]]:
+    made: list[sa.ColumnElement[bool]] = []
+    for column, value in (
+        (_t.c.parent, None if wanted.parent is None else key(wanted.parent)),
+        (_t.c.archived, wanted.archived),
+        (_t.c.fingerprint, wanted.fingerprint),
+        (_t.c.created_by, wanted.created_by),
+    ):
+        if value is not None:
+            made.append(column == value)
+    if wanted.names:
+        made.append(_t.c.name_key.in_([key(name) for name in wanted.names]))
+    if wanted.search is not None:
+        made.append(_t.c.name_key.contains(key(wanted.search), autoescape=True))
+    if wanted.description is not None:
+        text = sa.func.lower(filters.text_at(conn, _t.c.body, "properties", "description"))
+        made.append(text.contains(wanted.description.lower(), autoescape=True))
+    if wanted.default_only:
+        made.append(filters.flag_at(conn, _t.c.body, "properties", "isDefault"))
+    made.extend(filters.holds(conn, _t.c.body, wanted.tags_at, pair) for pair in wanted.tags)
+    made.extend(filters.holds(conn, _t.c.body, ("properties", "properties"), pair) for pair in wanted.properties)
+    for name, value in wanted.fields:
+        made.append(sa.func.lower(filters.text_at(conn, _t.c.body, "properties", name)) == value.lower())
+    return made
+
+
+def _behind(after: Cursor, order: str, descending: bool) -> sa.ColumnElement[bool]:
+    value: int | str | None = after.value
+    if order == "created":
+        return _t.c.pk < after.pk if descending else _t.c.pk > after.pk
+    if value is None or (order == "modified" and not str(value).isdigit()):
+        raise InvalidInput(
+            "Query '$skip': the token belongs to a list in another order; follow nextLink as it is.",
+            code="InvalidField",
+            target="$skip",
+        )
+    place = sa.tuple_(ORDERS[order], _t.c.pk)
+    last = sa.tuple_(sa.literal(int(value) if order == "modified" else value), sa.literal(after.pk))
+    return place < last if descending else place > last
 
 
 def key(name: str) -> str:

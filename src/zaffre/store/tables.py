@@ -51,6 +51,21 @@ resources = sa.Table(
     sa.Index("ix_resources_fingerprint", "scope", "type", "fingerprint"),
     sa.Index("ix_resources_type_state", "type", "state"),
     sa.Index("ix_resources_name", "type", "name_key"),
+    sa.Index("ix_resources_made", "scope", "type", "parent", "pk"),  # lists go by it: a page reads only its own rows
+)
+
+# Who names what: lineage, and which uploads somebody still needs. A subject is a resource or a job, by type and name;
+# a target is an asset's version (`data/name/1`), an upload (`upload/<hash>`) or a place (`place/container/path`).
+links = sa.Table(
+    "links",
+    metadata,
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("subject_type", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("direction", sa.Text, primary_key=True),  # "used" or "made"
+    sa.Column("role", sa.Text, primary_key=True),  # where in the subject: "inputs.train", "codeId"
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Index("ix_links_target", "scope", "target"),
 )
 
 operations = sa.Table(

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Protocol
 
 from starlette.responses import Response
 
-from zaffre.errors import InvalidInput, NotFound
+from zaffre.errors import NotFound
 from zaffre.gateway.address import public_address
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.protocols.arm import shape
+from zaffre.protocols.arm.listing import list_query
 from zaffre.services.kinds.base import Document, Kind, Show
-from zaffre.services.resources import PAGE, ListQuery, Written, keyset
+from zaffre.services.resources import ListQuery, Written
 from zaffre.services.workspaces import Workspace
 from zaffre.settings import Settings
-from zaffre.store.resources import Row
+from zaffre.store.resources import Cursor, Row
 from zaffre.store.unit import Actor
-
-_VIEWS = {"activeonly": False, "archivedonly": True, "all": None}
 
 
 class Service(Protocol):
@@ -32,7 +30,7 @@ class Service(Protocol):
     async def delete(self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str) -> str | None: ...
     async def page(
         self, workspace: Workspace, kind: Kind, parent: str, query: ListQuery
-    ) -> tuple[list[Row], int | None]: ...
+    ) -> tuple[list[Row], Cursor | None]: ...
     async def latest(self, workspace: Workspace, kind: Kind, rows: list[Row]) -> dict[int, str | None]: ...
 
 
@@ -69,7 +67,7 @@ class Provider:
         parent = values[-1] if values else ""
         if parent:
             await self._check_parent(call, parent)
-        query = list_query(call)
+        query = list_query(call.query)
         rows, following = await self._service.page(call.workspace, self._kind, parent, query)
         if "$top" in call.query:
             following = None  # `$top` asks for that many in all
@@ -99,28 +97,6 @@ class Provider:
         ]
 
 
-def list_query(call: Call) -> ListQuery:
-    """The list parameters that are served; an unknown value is refused with its name."""
-    query = call.query
-    view = query.get("listviewtype", "ActiveOnly").lower()
-    if view not in _VIEWS:
-        raise InvalidInput(
-            f"Query 'listViewType': '{view}' is not one of ActiveOnly, ArchivedOnly, All.",
-            code="InvalidField",
-            target="listViewType",
-        )
-    return ListQuery(
-        archived=_VIEWS[view],
-        fingerprint=query.get("hash"),
-        newest_first="createdtime asc" not in query.get("$orderby", "").lower(),
-        default_only=query.get("isdefault", "").lower() == "true",
-        names=tuple(name.strip().lower() for name in query.get("names", "").split(",") if name.strip()),
-        job_type=query.get("jobtype"),
-        after=keyset(query["$skip"]) if query.get("$skip") else None,
-        limit=_limit(query),
-    )
-
-
 def merged(base: Any, change: Any) -> Any:
     """JSON merge patch."""
     if not isinstance(change, dict) or not isinstance(base, dict):
@@ -141,20 +117,6 @@ def _names(call: Call) -> tuple[str, str]:
     """The parent's name and the resource's own; the parent's is empty below the workspace itself."""
     values = [value for name, value in call.params.items() if name not in _SCOPE]
     return (values[-2] if len(values) > 1 else "", values[-1])
-
-
-def _limit(query: dict[str, str]) -> int:
-    for name in ("$top", "count"):
-        given = query.get(name)
-        if given:
-            if not re.fullmatch(r"[0-9]{1,9}", given) or not 1 <= int(given) <= 10_000:
-                raise InvalidInput(
-                    f"Query '{name}': '{given[:50]}'; expected a number from 1 to 10000.",
-                    code="InvalidField",
-                    target=name,
-                )
-            return int(given)
-    return PAGE
 
 
 def _parent_kind(service: Service, type_: str) -> Kind:

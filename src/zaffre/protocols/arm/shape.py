@@ -13,7 +13,7 @@ from zaffre.gateway.call import Call
 from zaffre.runtime import iso
 from zaffre.services.kinds.base import Kind, Show
 from zaffre.services.workspaces import Workspace
-from zaffre.store.resources import Row
+from zaffre.store.resources import Cursor, Row
 
 POLL_S = "1"  # Retry-After: 0 counts as absent and makes the SDK wait 30 s
 
@@ -54,12 +54,13 @@ def resource_id(workspace: Workspace, type_: str, parent: str, name: str) -> str
     return workspace.path + "".join(f"/{part}/{value}" for part, value in zip(parts, names, strict=True))
 
 
-def page(call: Call, address: str, values: Sequence[dict[str, Any]], following: int | None) -> Response:
+def page(call: Call, address: str, values: Sequence[dict[str, Any]], following: Cursor | None) -> Response:
     """A list answer, with the address of the next page when there is one."""
     answer: dict[str, Any] = {"value": list(values)}
     if following is not None:
-        query = {**call.query, "$skip": str(following)}
-        query.pop("api-version", None)
+        query = {**call.query, "$skip": following.token}
+        for name in ("api-version", "offset"):
+            query.pop(name, None)  # the client adds its own version; what was passed over is behind us
         answer["nextLink"] = f"{address}{call.raw_path}?{urlencode(query, quote_via=quote)}"
     return json_answer(answer)
 
