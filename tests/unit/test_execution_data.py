@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zaffre.execution.data import stage as stage_module
+from zaffre.execution.data import copies
 from zaffre.execution.data.capture import capture
+from zaffre.execution.data.copies import copy_file
 from zaffre.execution.data.expressions import bind, check
-from zaffre.execution.data.stage import copy_file, copy_object, stage
+from zaffre.execution.data.stage import copy_object, stage
 from zaffre.execution.errors import ExpressionError, PlanError, StagingError
 from zaffre.execution.plan import FileRef, JobPlan, Tree
 
@@ -153,9 +154,9 @@ def test_every_way_to_copy_gives_the_same(
         raise OSError(95, "not supported")
 
     if "reflink" in broken:
-        monkeypatch.setattr(stage_module.fcntl, "ioctl", not_here)
+        monkeypatch.setattr(copies.fcntl, "ioctl", not_here)
     if "in kernel" in broken:
-        monkeypatch.setattr(stage_module.os, "copy_file_range", not_here)
+        monkeypatch.setattr(copies.os, "copy_file_range", not_here)
     content = os.urandom(3_000_001)
     (tmp_path / "a").write_bytes(content)
     copy_file(tmp_path / "a", tmp_path / "b")

@@ -42,6 +42,19 @@ class StagingError(ZaffreError):
     code = "StagingFailed"
 
 
+class StoreError(InvalidInput):
+    """A datastore outside this server refused: its credential, its name or the path is wrong."""
+
+    code = "DatastoreFailed"
+
+
+class StoreUnavailable(ZaffreError):
+    """A datastore outside this server could not be reached; it may be back when asked again."""
+
+    status = 503
+    code = "DatastoreUnavailable"
+
+
 class LaunchError(ZaffreError):
     """The machine refused to start a launcher: no memory, no process left, no disk."""
 

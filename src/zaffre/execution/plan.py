@@ -8,11 +8,15 @@ from zaffre.execution.errors import PlanError
 
 
 class FileRef(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of a tree: where it lies in it ('/'-separated), and the object that is its content."""
+    """One file of a tree: where it lies in it ('/'-separated), and the object that is its content.
+
+    An object of ours is known by its hash, one in a datastore outside by its path there, `key`.
+    """
 
     path: str
-    sha256: str
+    sha256: str = ""
     size: int
+    key: str = ""
 
     def __post_init__(self) -> None:
         check_relative(self.path)

@@ -6,30 +6,24 @@ user code would change a version that others rely on.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 
+from zaffre.execution.data.copies import copy_file
 from zaffre.execution.errors import PlanError, StagingError
 from zaffre.execution.files import make_read_only, remove_tree
-from zaffre.execution.plan import Tree
+from zaffre.execution.plan import FileRef, Tree
 
-Fetch = Callable[[str, Path], None]
-_FICLONE = 0x40049409
-_CHUNK = 1 << 26
-_NOT_HERE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EPERM}
+Fetch = Callable[[FileRef, Path], None]
 _MARKS = ".staged"
 
 
 def stage(trees: Iterable[Tree], folder: Path, fetch: Fetch) -> None:
-    """Lay every tree at its place in `folder`; `fetch(sha256, path)` writes one object's bytes to a new file.
+    """Lay every tree at its place in `folder`; `fetch(file, path)` writes one file's bytes to a new one.
 
     May be repeated, after a crash too: a tree is filled under another name, renamed when whole and then marked; one
     that is marked is not touched again. Raises PlanError for trees that lie in one another, StagingError for a file
@@ -50,30 +44,10 @@ def stage(trees: Iterable[Tree], folder: Path, fetch: Fetch) -> None:
 def copy_object(locate: Callable[[str], Path]) -> Fetch:
     """A `fetch` for objects that are local files; `locate` gives the path of one. Shares blocks where the disk can."""
 
-    def fetch(sha256: str, dest: Path) -> None:
-        copy_file(locate(sha256), dest)
+    def fetch(file: FileRef, dest: Path) -> None:
+        copy_file(locate(file.sha256), dest)
 
     return fetch
-
-
-def copy_file(source: Path, dest: Path) -> None:
-    """Copy a file's bytes into a new file the cheapest way there is: reflink, in the kernel, by hand."""
-    with open(source, "rb") as reader, open(dest, "xb") as writer:
-        try:
-            fcntl.ioctl(writer, _FICLONE, reader.fileno())
-        except OSError as error:
-            if error.errno not in _NOT_HERE:
-                raise
-        else:
-            return
-        try:
-            while os.copy_file_range(reader.fileno(), writer.fileno(), _CHUNK):
-                pass
-        except OSError as error:
-            if error.errno not in _NOT_HERE:
-                raise
-            # Either it never began, or both positions say how far it came.
-            shutil.copyfileobj(reader, writer, 1 << 20)
 
 
 def _stage_tree(tree: Tree, dest: Path, fetch: Fetch) -> None:
@@ -86,7 +60,7 @@ def _stage_tree(tree: Tree, dest: Path, fetch: Fetch) -> None:
         target = fresh / file.path
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fetch(file.sha256, target)
+            fetch(file, target)
             size = target.stat().st_size
         except OSError as error:
             raise StagingError(f"'{file.path}' of '{tree.dest}' could not be staged: {error}.") from error

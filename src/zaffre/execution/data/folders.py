@@ -1,0 +1,116 @@
+"""A folder of this machine as a store. Nothing outside the root the operator named is ever opened, by '..' or by a link."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from zaffre.execution.data.capture import capture
+from zaffre.execution.data.copies import copy_open
+from zaffre.execution.data.sources import FolderSource, Found
+from zaffre.execution.errors import StoreError
+
+_CHUNK = 1 << 20
+
+
+class FolderStore:
+    """What was opened is checked by its handle, so a link that is put in place meanwhile leads nowhere."""
+
+    def __init__(self, source: FolderSource, name: str) -> None:
+        self._name = name
+        self._root = Path(os.path.realpath(source.root))
+        self._base = Path(os.path.realpath(source.path))
+        if not self._base.is_relative_to(self._root):
+            raise StoreError(
+                f"The folder of datastore '{name}' leads out of '{source.root}', which the operator of this server allowed."
+            )
+
+    def list(self, prefix: str) -> list[Found]:
+        prefix = prefix.strip("/")
+        place = self._base / self._checked(prefix) if prefix else self._base
+        real = Path(os.path.realpath(place))
+        if not real.is_relative_to(self._base):
+            raise self._escapes(prefix)
+        if real.is_file():
+            return [Found(prefix, real.stat().st_size)]
+        refused: list[str] = []
+        files = capture(real, lambda path, why: refused.append(f"'{path}': {why}"))
+        if refused:
+            more = f", and {len(refused) - 3} more" if len(refused) > 3 else ""
+            raise StoreError(f"Datastore '{self._name}' has what cannot be read: {'; '.join(refused[:3])}{more}.")
+        return [Found(f"{prefix}/{file.path}" if prefix else file.path, file.size) for file in files]
+
+    def fetch(self, path: str, dest: Path) -> None:
+        handle = self._open(path, os.O_RDONLY)
+        with open(handle, "rb") as reader, open(dest, "xb") as writer:
+            copy_open(reader, writer)
+
+    def read(self, path: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        with open(self._open(path, os.O_RDONLY), "rb") as reader:
+            reader.seek(start)
+            left = None if end is None else end - start
+            while chunk := reader.read(_CHUNK if left is None else min(_CHUNK, left)):
+                left = None if left is None else left - len(chunk)
+                yield chunk
+
+    def put(self, path: str, source: Path) -> None:
+        relative = self._checked(path)
+        parent = self._base / relative.parent
+        above = Path(os.path.realpath(parent))
+        if not above.is_relative_to(self._base):
+            raise self._escapes(path)
+        try:
+            above.mkdir(parents=True, exist_ok=True)
+            folder = self._open(str(relative.parent), os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                self._put_in(folder, relative.name, source)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise StoreError(
+                f"'{path}' could not be written to datastore '{self._name}': {error.strerror or error}."
+            ) from None
+
+    def _put_in(self, folder: int, name: str, source: Path) -> None:
+        fresh = f".{secrets.token_hex(8)}.part"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        try:
+            with open(source, "rb") as reader, open(os.open(fresh, flags, 0o644, dir_fd=folder), "wb") as writer:
+                copy_open(reader, writer)
+                writer.flush()
+                os.fsync(writer.fileno())
+            os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
+        except BaseException:
+            try:
+                os.unlink(fresh, dir_fd=folder)
+            except FileNotFoundError:
+                pass
+            raise
+
+    def _open(self, path: str, flags: int) -> int:
+        relative = self._checked(path) if path not in ("", ".") else Path()
+        try:
+            handle = os.open(self._base / relative, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise StoreError(
+                f"'{path}' of datastore '{self._name}' could not be opened: {error.strerror or error}."
+            ) from None
+        if not Path(f"/proc/self/fd/{handle}").readlink().is_relative_to(self._base):
+            os.close(handle)
+            raise self._escapes(path)
+        return handle
+
+    def _checked(self, path: str) -> Path:
+        if any(part in ("", ".", "..") for part in path.split("/")) or "\0" in path:
+            raise StoreError(
+                f"'{path[:200]}' is no plain path below datastore '{self._name}': it has an empty part, '.' or '..'."
+            )
+        return Path(path)
+
+    def _escapes(self, path: str) -> StoreError:
+        return StoreError(
+            f"'{path}' of datastore '{self._name}' is a link that leads out of its folder; it is not followed."
+        )
