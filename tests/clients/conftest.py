@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.support import arm_contract
 from tests.support.zaffre_server import ZaffreServer
 
+FOUND: list[str] = []
 CONDA = """name: job
 channels: [conda-forge]
 dependencies:
@@ -20,6 +22,23 @@ dependencies:
     - pandas<3
     - mlflow-skinny==3.15.0
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def watched() -> Iterator[None]:
+    """All that the control plane answers to any client of these tests is compared with ARM's published types."""
+    with arm_contract.watch(FOUND):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def answers_keep_the_contract(watched: None) -> Iterator[None]:
+    """A test fails when an answer that it saw does not."""
+    yield
+    found = sorted(FOUND)
+    FOUND.clear()
+    if found:
+        pytest.fail("answers that ARM's types do not allow:\n  " + "\n  ".join(found), pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""Homes that an older Zaffre left behind, opened by this one."""
