@@ -26,13 +26,18 @@ def _complete(properties: Document) -> Document:
     }
 
 
-def _extra(row: Row, show: Show) -> Document:
-    return {"latestVersion": show.latest, "nextVersion": str(row.counter), "provisioningState": row.state}
+def _numbers(row: Row, show: Show) -> Document:
+    return {"latestVersion": show.latest, "nextVersion": str(row.counter)}
 
 
-def container(type_: str) -> Kind:
-    """The container kind of an asset type, e.g. `workspaces/data`."""
-    return Kind(type=type_, properties=Container, name=ASSET_NAME, complete=_complete, extra=_extra, versioned=True)
+def _numbers_and_state(row: Row, show: Show) -> Document:
+    return {**_numbers(row, show), "provisioningState": row.state}
+
+
+def container(type_: str, *, stated: bool = True) -> Kind:
+    """The container kind of an asset type, e.g. `workspaces/data`. All but data tell a provisioning state."""
+    extra = _numbers_and_state if stated else _numbers
+    return Kind(type=type_, properties=Container, name=ASSET_NAME, complete=_complete, extra=extra, versioned=True)
 
 
 def version_defaults(properties: Document) -> Document:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from zaffre.errors import InvalidInput
 from zaffre.services.kinds.base import VERSION, Document, Kind
-from zaffre.services.kinds.containers import Version, container, version_defaults, version_state
+from zaffre.services.kinds.containers import Version, container, version_defaults
 from zaffre.services.urls import inward
 
 
@@ -30,13 +30,12 @@ def _complete(properties: Document) -> Document:
 
 
 KINDS = (
-    container("workspaces/data"),
+    container("workspaces/data", stated=False),
     Kind(
         type="workspaces/data/versions",
         properties=DataVersion,
         name=VERSION,
         complete=_complete,
         identity=lambda properties: [properties["dataType"], properties["dataUri"]],
-        extra=version_state,
     ),
 )
