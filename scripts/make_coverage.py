@@ -29,7 +29,8 @@ TITLES = {
     "mlflow": "MLflow REST",
     "blob": "Azure Blob",
     "login": "Login",
-    "health": "Health",
+    "manage": "Keys and principals (Zaffre's own)",
+    "health": "Health and metrics",
 }
 
 

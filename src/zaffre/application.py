@@ -46,11 +46,13 @@ from zaffre.services.datastores import Datastores
 from zaffre.services.endpoints import Endpoints
 from zaffre.services.history import History
 from zaffre.services.jobs import Checks, Jobs
+from zaffre.services.keys import TOPIC as KEYS
 from zaffre.services.keys import ApiKeys
 from zaffre.services.logs import Logs
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.models import Models
 from zaffre.services.places import Places
+from zaffre.services.principals import Principals
 from zaffre.services.registered_models import RegisteredModels
 from zaffre.services.resources import Resources
 from zaffre.services.tokens import Tokens
@@ -84,7 +86,8 @@ class Application:
         objects = Objects(settings.objects, runtime)
         self.workspaces = workspaces = Workspaces(database, vault, settings.location)
         self.keys = keys = ApiKeys(database)
-        tokens = Tokens(settings, runtime, lambda scope, run: _is_live(database, scope, run))
+        tokens = Tokens(settings, runtime, lambda scope, run: _is_live(database, scope, run), keys.is_good)
+        database.bells.listen(KEYS, tokens.end_key)
         blobs = Blobs(database, objects, workspaces)
         self._kinds = kinds = kinds_module.load()
         resources = Resources(database, vault, kinds)
@@ -108,7 +111,7 @@ class Application:
             [
                 *health.routes(database),
                 *([] if settings.edge else no_edge.routes()),
-                *login.routes(settings, tokens, keys),
+                *login.routes(settings, tokens, keys, Principals(database, keys), workspaces),
                 *arm.routes(
                     settings,
                     database,
@@ -148,7 +151,7 @@ class Application:
             bell,
         )
         self.job_service = jobs
-        self.maintenance = Maintenance(settings, database, blobs)
+        self.maintenance = Maintenance(settings, database, blobs, tokens)
         self.bell = BellSocket(bell, self.jobs.ring)
         nginx = find_nginx(os.environ.get("ZAFFRE_NGINX")) if settings.edge else None
         edge = EdgeController(database, vault, settings.edge_folder, listen, nginx, link.edge_changed)

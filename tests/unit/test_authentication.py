@@ -28,7 +28,22 @@ from zaffre.gateway.routes import Access, Route
 from zaffre.runtime import Runtime
 from zaffre.settings import Settings
 
-OPEN = {"Metadata_Endpoints", "ManagedIdentity_Token", "Jwks_Get", "Discovery_Get", "Health_Live", "Health_Ready"}
+# Public facts, or the key is checked by the handler itself (tests below and in test_oauth.py).
+OPEN = {
+    "Metadata_Endpoints",
+    "Metadata_Authority",
+    "ManagedIdentity_Token",
+    "Jwks_Get",
+    "Discovery_Get",
+    "Health_Live",
+    "Health_Ready",
+    *(
+        f"{name}{version}"
+        for name in ("OAuth_Token", "OAuth_Authorize", "OAuth_DeviceCode")
+        for version in ("V1", "V2")
+    ),
+    *(f"OpenIdConfiguration_{version}" for version in ("V1", "V2")),
+}
 
 
 @pytest.fixture(scope="module")
@@ -185,12 +200,20 @@ def test_logs_want_their_signature(server: ZaffreServer, raw: Raw) -> None:
 
 @pytest.mark.parametrize("what", WRONG)
 def test_the_identity_endpoint_wants_a_key(raw: Raw, tokens: dict[str, str | None], what: str) -> None:
-    headers = {"X-IDENTITY-HEADER": tokens[what] or ""} if tokens[what] is not None else {}
-    answer = raw.ask(
-        "GET", "/msi/token?api-version=2019-08-01&resource=https://ml.azure.com", token=None, headers=headers
-    )
-    assert answer.status == 401, answer.body
-    assert "access_token" not in answer.body.decode()
+    for name in ("X-IDENTITY-HEADER", "secret"):
+        headers = {name: tokens[what] or ""} if tokens[what] is not None else {}
+        answer = raw.ask(
+            "GET", "/msi/token?api-version=2019-08-01&resource=https://ml.azure.com", token=None, headers=headers
+        )
+        assert answer.status == 401, answer.body
+        assert "access_token" not in answer.body.decode()
+
+
+def test_a_token_is_not_made_into_another(server: ZaffreServer, raw: Raw) -> None:
+    """It would never end: a stolen one could be renewed for ever."""
+    headers = {"X-IDENTITY-HEADER": server.token()}
+    answer = raw.ask("GET", "/msi/token?resource=https://ml.azure.com", token=None, headers=headers)
+    assert answer.status == 401 and "send an API key" in answer.body.decode()
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_job_folders(tmp_path: Path, status: str, stored: bool, kept: bool) -> N
     services.database.write_now(make)
     for name in ("job", "deleted"):
         (services.settings.jobs / scope / name).mkdir(parents=True)
-    asyncio.run(Maintenance(services.settings, services.database, services.blobs).remove_job_folders())
+    asyncio.run(Maintenance(services.settings, services.database, services.blobs, services.tokens).remove_job_folders())
     assert (services.settings.jobs / scope / "job").exists() is kept
     assert not (services.settings.jobs / scope / "deleted").exists()
     services.close()

@@ -14,6 +14,7 @@ import pytest
 from zaffre.errors import InvalidInput, Unauthenticated
 from zaffre.runtime import Runtime
 from zaffre.services.access import OWNER, RUN, Principal
+from zaffre.services.signing import AGE_MS, DAY_MS
 from zaffre.services.tokens import LIFETIME_S, MACHINE_LEARNING, STORAGE, Tokens
 from zaffre.settings import Settings
 
@@ -95,6 +96,89 @@ def test_forgeries(tokens: Tokens, how: str, tmp_path: Path) -> None:
         bad = "not.a.token"
     with pytest.raises(Unauthenticated):
         tokens.verify(bad)
+
+
+def test_another_key_logs_nobody_out(tokens: Tokens, tmp_path: Path) -> None:
+    user, _ = tokens.mint(PERSON, MACHINE_LEARNING)
+    job, _ = tokens.mint_run("scope", "job", "ada")
+    elsewhere = Tokens(Settings(home=tmp_path), Clock(), lambda _s, _r: True)  # another process on the same home
+    first = tokens.signing_keys()[0]
+    second = tokens.rotate()
+    new, _ = tokens.mint(PERSON, MACHINE_LEARNING)
+    kids = [one["kid"] for one in tokens.jwks()["keys"]]
+    assert kids == [second.kid, first.kid] and jwt.get_unverified_header(new)["kid"] == second.kid
+    restarted = Tokens(Settings(home=tmp_path), Clock(), lambda _s, _r: True)
+    for one in (tokens, elsewhere, restarted):
+        assert one.verify(user) == one.verify(new) == PERSON
+        assert one.verify(job).run == "job"
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()] == [0o600, 0o600]
+
+
+def test_an_old_key_ends_after_the_last_token_it_signed(tokens: Tokens) -> None:
+    clock = tokens._runtime
+    assert isinstance(clock, Clock)
+    first = tokens.signing_keys()[0].kid
+    assert tokens.tend() is False
+    clock.ahead += AGE_MS
+    job, expires = tokens.mint_run("scope", "job", "ada")
+    assert tokens.tend() is True
+    shown = {one.kid: one for one in tokens.signing_keys()}
+    assert len(shown) == 2 and not shown[first].signs
+    assert (shown[first].ends_at or 0) > expires * 1000
+    clock.ahead = expires * 1000 - Runtime.now(clock) - 60_000
+    tokens.tend()
+    assert tokens.verify(job).run == "job"
+    clock.ahead += 2 * DAY_MS
+    tokens.tend()
+    assert first not in {one.kid for one in tokens.signing_keys()}
+
+
+def test_a_key_that_is_forgotten_ends_what_it_signed(tokens: Tokens) -> None:
+    before = [tokens.mint(PERSON, MACHINE_LEARNING)[0] for _ in range(2)]
+    tokens.verify(before[0])  # remembered
+    tokens.rotate(forget=True)
+    for token in before:
+        with pytest.raises(Unauthenticated, match="unknown key"):
+            tokens.verify(token)
+    assert len(tokens.jwks()["keys"]) == 1
+    assert tokens.verify(tokens.mint(PERSON, MACHINE_LEARNING)[0]) == PERSON
+
+
+def test_a_change_of_keys_that_was_cut_short(tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before the file had its name: the old key goes on, and what is left is swept away."""
+    token, _ = tokens.mint(PERSON, MACHINE_LEARNING)
+
+    def killed(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tokens.rotate()
+    assert len(list((tmp_path / "keys").iterdir())) == 2
+    again = Tokens(Settings(home=tmp_path), Clock(), lambda _s, _r: True)
+    assert again.verify(token) == PERSON and len(again.signing_keys()) == 1
+    assert len(list((tmp_path / "keys").iterdir())) == 1
+
+
+def test_keys_of_the_first_version_are_read(tokens: Tokens, tmp_path: Path) -> None:
+    """Their files' names hold no time."""
+    token, _ = tokens.mint(PERSON, MACHINE_LEARNING)
+    (path,) = (tmp_path / "keys").iterdir()
+    path.rename(path.with_name(f"signing-{path.stem.rpartition('-')[2]}.pem"))
+    again = Tokens(Settings(home=tmp_path), Clock(), lambda _s, _r: True)
+    assert again.verify(token) == PERSON
+    again.rotate()
+    assert again.verify(token) == PERSON and not again.signing_keys()[1].signs
+
+
+def test_a_clock_that_was_put_back_does_not_bring_an_old_key_back(tokens: Tokens) -> None:
+    clock = tokens._runtime
+    assert isinstance(clock, Clock)
+    clock.ahead = -DAY_MS
+    made = tokens.rotate()
+    assert made.signs and jwt.get_unverified_header(tokens.mint(PERSON, STORAGE)[0])["kid"] == made.kid
 
 
 def test_a_runs_token_ends_with_its_run(tokens: Tokens) -> None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from zaffre.errors import ZaffreError
 from zaffre.execution.files import remove_tree
 from zaffre.services.blobs import Blobs
+from zaffre.services.tokens import Tokens
 from zaffre.serving import server
 from zaffre.settings import Settings
 from zaffre.store import jobs, tables
@@ -26,10 +27,13 @@ _log = logging.getLogger("zaffre.maintenance")
 class Maintenance:
     """One task; a chore that fails is logged and tried again the next time."""
 
-    def __init__(self, settings: Settings, database: Database, blobs: Blobs, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, blobs: Blobs, tokens: Tokens, every_s: float = EVERY_S
+    ) -> None:
         self._settings = settings
         self._database = database
         self._blobs = blobs
+        self._tokens = tokens
         self._every_s = every_s
         self._task: asyncio.Task[None] | None = None
 
@@ -47,6 +51,7 @@ class Maintenance:
             self._blobs.collect,
             self._trim_logs,
             self._forget_events,
+            self._tend_keys,
         )
         for chore in chores:
             try:
@@ -78,6 +83,10 @@ class Maintenance:
             unit.conn.execute(sa.delete(tables.events).where(tables.events.c.at < unit.now - EVENTS_KEPT_MS))
 
         await self._database.write(work)
+
+    async def _tend_keys(self) -> None:
+        if await asyncio.to_thread(self._tokens.tend):
+            _log.info("tokens are signed with a new key, as the last one was old")
 
     async def _run(self) -> None:
         while True:

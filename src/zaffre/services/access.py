@@ -1,4 +1,4 @@
-"""Who may do what. This version knows owners and jobs; role assignments come with their own issue and widen `authorize`."""
+"""Who may do what. This version knows owners, readers and jobs; role assignments come with their own issue and widen it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import msgspec
 from zaffre.errors import Denied
 
 OWNER = "Owner"
+READER = "Reader"
 RUN = "Run"
+
+ROLES = (OWNER, READER)
+"""What a user or a service principal may be, on the whole server."""
 
 # What code inside a job may do in its own workspace: read everything that is not a secret of the control plane, track,
 # move data, create assets. It may not submit work, deploy, or change computes, datastores and the workspace itself.
@@ -30,7 +34,11 @@ _RUN_DENIED_PREFIXES = (
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller. `scope` limits a job's identity to one workspace (its id); owners have none."""
+    """A caller. `scope` limits a job's identity to one workspace (its id); owners have none.
+
+    `key` is the id of the API key they came with, `until` its end in milliseconds since 1970: what is made by means of
+    a key ends with it.
+    """
 
     id: str
     name: str
@@ -38,12 +46,18 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     role: str = OWNER
     scope: str | None = None
     run: str | None = None
+    key: str | None = None
+    until: int | None = None
 
 
 def authorize(principal: Principal, action: str, workspace_id: str | None) -> None:
     """Raise Denied unless `principal` may do `action`, e.g. `workspaces/jobs/write`, in the workspace."""
     if principal.role == OWNER:
         return
+    if principal.role == READER:
+        if action.rpartition("/")[2] == "read":
+            return
+        raise Denied(f"'{principal.name}' is a {READER}, which does not allow '{action}'.")
     if principal.role == RUN:
         if workspace_id is not None and workspace_id == principal.scope and not action.startswith(_RUN_DENIED_PREFIXES):
             return

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from zaffre.errors import InvalidInput, Unauthenticated
 from zaffre.runtime import Runtime
 from zaffre.services.access import OWNER, RUN, Principal
+from zaffre.services.signing import ALGORITHM, SigningKey, SigningKeys
 from zaffre.settings import TENANT, Settings
 
-ALGORITHM = "RS256"
 ISSUER_PATH = f"/{TENANT}/v2.0"
 LIFETIME_S = 3600
 RUN_LIFETIME_S = 30 * 24 * 3600
@@ -34,38 +30,54 @@ _FOREIGN = (MACHINE_LEARNING, STORAGE, "https://management.azure.com", "https://
 class Tokens:
     """`mint` and `mint_run` make tokens; `verify` answers who a token speaks for, or raises Unauthenticated."""
 
-    def __init__(self, settings: Settings, runtime: Runtime, is_live: Callable[[str, str], bool]) -> None:
-        """`is_live` tells whether a run of a workspace has not ended; it is asked once a token, then `end_run` tells."""
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        is_live: Callable[[str, str], bool],
+        is_good: Callable[[str], bool] = lambda _key: False,
+    ) -> None:
+        """`is_live` tells whether a run of a workspace has not ended, `is_good` whether the API key with an id is good.
+
+        Both are asked once a token; from then on `end_run` and `end_key` tell.
+        """
         self._is_live = is_live
+        self._is_good = is_good
         self._runtime = runtime
         self._issuer = settings.address + ISSUER_PATH
         self._own = frozenset(f"https://{host}" for host in settings.own_hosts)
         self.audiences = self._own | frozenset(_FOREIGN)
-        self._keys = _SigningKeys(settings.keys)
+        self._keys = SigningKeys(settings.keys, runtime.now, RUN_LIFETIME_S * 1000)
         self._cache: OrderedDict[bytes, tuple[int, str, Principal]] = OrderedDict()
+        self._forgotten = 0
         self._ended: set[tuple[str, str]] = set()
+        self._ended_keys: set[str] = set()
         self._lock = threading.Lock()
 
     def audience(self, resource: str) -> str:
         """The audience a token is asked for, as we write it. Raises InvalidInput for one that is not ours to speak for."""
         wanted = resource.removesuffix("/.default").rstrip("/")
         if wanted not in self.audiences:
+            shown = resource[:200]
             raise InvalidInput(
-                f"'{resource}' is not an audience of this server; it issues tokens for {', '.join(sorted(self.audiences))}.",
+                f"'{shown}' is not an audience of this server; it issues tokens for {', '.join(sorted(self.audiences))}.",
                 code="invalid_resource",
                 target="resource",
             )
         return wanted
 
     def mint(self, principal: Principal, audience: str) -> tuple[str, int]:
-        """A token and its expiry in seconds since 1970."""
+        """A token and its expiry in seconds since 1970. It ends with the API key it was got for, if not before."""
         now = self._runtime.now() // 1000
-        claims = {
+        expires = now + LIFETIME_S
+        if principal.until is not None:
+            expires = min(expires, principal.until // 1000)
+        claims: dict[str, Any] = {
             "iss": self._issuer,
             "aud": audience,
             "iat": now,
             "nbf": now,
-            "exp": now + LIFETIME_S,
+            "exp": expires,
             "tid": TENANT,
             "oid": principal.id,
             "sub": principal.id,
@@ -75,7 +87,11 @@ class Tokens:
         }
         if principal.run is not None:
             claims |= {"zf_run": principal.run, "zf_scope": principal.scope}
-        return self._keys.sign(claims), now + LIFETIME_S
+        if principal.key is not None:
+            claims |= {"zf_key": principal.key}
+        if principal.kind == "Application":
+            claims |= {"appid": principal.id, "azp": principal.id, "idtyp": "app"}
+        return self._keys.sign(claims), expires
 
     def mint_run(self, scope: str, run_id: str, user: str) -> tuple[str, int]:
         """The token of one job. It ends with the job, whatever its own expiry says: plain mlflow never refreshes."""
@@ -102,16 +118,21 @@ class Tokens:
         key = hashlib.sha256(token.encode()).digest()
         now = self._runtime.now() // 1000
         with self._lock:
-            known = self._cache.get(key)
+            known, forgotten = self._cache.get(key), self._forgotten
         if known is None or known[0] <= now:
             known = self._decode(token)
             with self._lock:
-                self._cache[key] = known
+                if forgotten == self._forgotten:  # what a key verified that is gone meanwhile must not be remembered
+                    self._cache[key] = known
                 if len(self._cache) > CACHE_SIZE:
                     self._cache.popitem(last=False)
         _, audience, principal = known
         if principal.run is not None and (principal.scope or "", principal.run) in self._ended:
             raise Unauthenticated(f"The token belongs to job '{principal.run}', which has ended.", code="ExpiredToken")
+        if principal.key is not None and principal.key in self._ended_keys:
+            raise Unauthenticated(
+                "The token was got with an API key that is revoked; sign in again.", code="ExpiredToken"
+            )
         if audience not in (audiences or self.audiences):
             raise Unauthenticated(f"The token is for '{audience}', not for this service.", code="InvalidAudience")
         return principal
@@ -120,19 +141,36 @@ class Tokens:
         """From now on the tokens of this run are refused."""
         self._ended.add((scope, run_id))
 
+    def end_key(self, id_: str) -> None:
+        """From now on the tokens that were got with this API key are refused."""
+        self._ended_keys.add(id_)
+
+    def signing_keys(self) -> list[SigningKey]:
+        return self._keys.listing()
+
+    def rotate(self, *, forget: bool = False) -> SigningKey:
+        """Sign with a new key from now on. `forget` ends every token signed before, those of running jobs too."""
+        made = self._keys.rotate(forget=forget)
+        if forget:
+            with self._lock:
+                self._cache.clear()
+                self._forgotten += 1
+        return made
+
+    def tend(self) -> bool:
+        """What has to be done now and then: another key when the newest is old, and old ones removed."""
+        return self._keys.tend()
+
     def jwks(self) -> dict[str, Any]:
         return {"keys": self._keys.public()}
 
-    def openid_configuration(self, address: str, tenant: str) -> dict[str, Any]:
-        return {
-            "issuer": self._issuer,
-            "authorization_endpoint": f"{address}/{tenant}/oauth2/v2.0/authorize",
-            "token_endpoint": f"{address}/{tenant}/oauth2/v2.0/token",
-            "jwks_uri": f"{address}/discovery/keys",
-            "response_types_supported": ["token"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": [ALGORITHM],
-        }
+    def now(self) -> int:
+        """The time by which tokens are judged, in milliseconds since 1970."""
+        return self._runtime.now()
+
+    @property
+    def issuer(self) -> str:
+        return self._issuer
 
     def _decode(self, token: str) -> tuple[int, str, Principal]:
         try:
@@ -164,55 +202,10 @@ class Tokens:
             role=str(claims.get("zf_role", "")) or OWNER,
             scope=claims.get("zf_scope"),
             run=claims.get("zf_run"),
+            key=claims.get("zf_key"),
         )
+        if principal.key is not None and not self._is_good(principal.key):
+            self.end_key(principal.key)
         if principal.run is not None and not self._is_live(principal.scope or "", principal.run):
             self.end_run(principal.scope or "", principal.run)
         return int(claims["exp"]), str(claims["aud"]), principal
-
-
-class _SigningKeys:
-    """RSA keys in a folder, one file a key; the newest signs, all verify."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not list(folder.glob("signing-*.pem")):
-            self._make()
-        self._keys: dict[str, rsa.RSAPrivateKey] = {}
-        for path in sorted(folder.glob("signing-*.pem"), key=lambda p: p.stat().st_mtime_ns):
-            # Made here and readable by nobody else: proving again that its factors are primes takes 100 ms of CPU.
-            key = serialization.load_pem_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
-            if isinstance(key, rsa.RSAPrivateKey):
-                self._keys[path.stem.removeprefix("signing-")] = key
-        self._newest = next(reversed(self._keys))
-
-    def sign(self, claims: dict[str, Any]) -> str:
-        return jwt.encode(claims, self._keys[self._newest], algorithm=ALGORITHM, headers={"kid": self._newest})
-
-    def verifying(self, kid: str) -> rsa.RSAPublicKey:
-        key = self._keys.get(kid)
-        if key is None:
-            raise jwt.InvalidTokenError("it is signed with an unknown key")
-        return key.public_key()
-
-    def public(self) -> list[dict[str, Any]]:
-        found = []
-        for kid, key in self._keys.items():
-            entry = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-            found.append({**entry, "kid": kid, "use": "sig", "alg": ALGORITHM})
-        return found
-
-    def _make(self) -> None:
-        key = rsa.generate_private_key(65537, 2048)
-        der = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        kid = hashlib.sha256(der).hexdigest()[:16]
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        new = self._folder / f".{kid}.new"
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(self._folder / f"signing-{kid}.pem")

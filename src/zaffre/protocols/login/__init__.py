@@ -1,5 +1,6 @@
-"""Tokens for every client: cloud metadata, the managed-identity endpoint, keys for verification."""
+"""Signing in: cloud metadata, the managed-identity endpoint, OAuth and OIDC, and the keys and principals behind them."""
 
-from zaffre.protocols.login.routes import error_form, routes
+from zaffre.protocols.login.oauth import error_form
+from zaffre.protocols.login.routes import routes
 
 __all__ = ["error_form", "routes"]
