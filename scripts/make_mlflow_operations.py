@@ -25,6 +25,9 @@ BESIDE = (
     ("getServerInfo", "GET", "/api/3.0/mlflow/server-info"),
     ("getVersion", "GET", "/version"),
     ("exportSpans", "POST", "/v1/traces"),
+    # azureml-mlflow's own
+    ("getRunDataStatus", "GET", "/api/2.0/preview/mlflow/runs/get-run-data-status"),
+    ("logBatchAsync", "POST", "/api/2.0/preview/mlflow/runs/log-batch-async"),
 )
 Operation = tuple[str, str, str]
 

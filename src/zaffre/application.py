@@ -55,6 +55,7 @@ from zaffre.services.places import Places
 from zaffre.services.principals import Principals
 from zaffre.services.registered_models import RegisteredModels
 from zaffre.services.resources import Resources
+from zaffre.services.run_artifacts import RunArtifacts
 from zaffre.services.tokens import Tokens
 from zaffre.services.tracking import Tracking
 from zaffre.services.workspaces import Workspaces
@@ -126,8 +127,15 @@ class Application:
                     },
                     actions,
                 ),
-                *history.routes(settings, History(database), run_logs, tokens, workspaces),
-                *mlflow.routes(tracking, models, blobs),
+                *history.routes(
+                    settings,
+                    History(database),
+                    run_logs,
+                    tokens,
+                    workspaces,
+                    history.ArtifactHandlers(settings, RunArtifacts(database, workspaces, blobs), blobs),
+                ),
+                *mlflow.routes(settings, tracking, models, blobs),
             ],
             [blob.mount(blobs, tokens, settings, runtime)],
             {"arm": arm_error, "history": arm_error, "login": login.error_form, "mlflow": mlflow.error_form},

@@ -62,7 +62,7 @@ class MlflowServer:
         self.models = RegisteredModels(self.resources, sources, self.blobs)
         self.asked: list[tuple[str, str, int]] = []
         gateway = Gateway(
-            mlflow.routes(self.tracking, self.models, self.blobs),
+            mlflow.routes(self.settings, self.tracking, self.models, self.blobs),
             [],
             {"mlflow": mlflow.error_form},
             self.tokens,

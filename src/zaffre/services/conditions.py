@@ -8,6 +8,9 @@ from zaffre.errors import Conflict, PreconditionFailed, ZaffreError
 from zaffre.store.blobs import Blob
 
 ANY = "*"
+# How a signed address names the etag that an upload takes the place of. azure-storage-blob hands on only the parameters of a
+# SAS; this is the one of them that means nothing in a SAS like ours.
+REPLACES, REPLACES_MARK = "scid", "replaces-"
 
 
 class NotModified(ZaffreError):

@@ -12,6 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import InvalidInput, NotFound
+from zaffre.services.artifact_uris import ARTIFACT_SCHEME, artifact_place, model_folder, place_of
 from zaffre.services.places import Place, Places
 from zaffre.services.tracking import Tracking
 from zaffre.services.workspaces import (
@@ -24,9 +25,6 @@ from zaffre.services.workspaces import (
 )
 from zaffre.store import resources as rows
 from zaffre.store.database import Database
-
-ARTIFACT_SCHEME = "mlflow-artifacts:/"
-OTHER_CONTAINERS = "_containers"
 
 _LOGGED = re.compile(r"models:/(?P<id>m-[0-9a-f]{32})(?:/(?P<path>.*))?", re.DOTALL)
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/]+))")
@@ -66,7 +64,7 @@ class ModelSources:
                 "register it from there.",
                 target="source",
             )
-        place = await self._places.resolve(workspace, text, "source")
+        place = place_of(workspace, text) or await self._places.resolve(workspace, text, "source")
         return Source(uri=uri_of(workspace, place), place=place)
 
     async def _logged(self, workspace: Workspace, model_id: str, path: str) -> Source:
@@ -95,29 +93,6 @@ class ModelSources:
             return uri
 
         return await self._database.read(work)
-
-
-def model_folder(location: str, model_id: str) -> str:
-    """Where a logged model lies below a location that the user gave its experiment."""
-    return f"{location.rstrip('/')}/models/{model_id}/artifacts"
-
-
-def artifact_place(workspace: Workspace, path: str) -> Place:
-    """The place behind the path of an `mlflow-artifacts:/` address. Raises InvalidInput for a path that climbs."""
-    parts = path.split("/") if path else []
-    if any(part in ("", ".", "..") for part in parts):
-        raise InvalidInput(f"The path '{path[:200]}' must not have empty, '.' or '..' parts.", target="path")
-    container = ARTIFACT_CONTAINER
-    if len(parts) > 1 and parts[0] == OTHER_CONTAINERS:
-        container, parts = parts[1], parts[2:]
-    return Place(account=workspace.account, container=container, path="/".join(parts))
-
-
-def artifact_path(place: Place) -> str:
-    """The reverse of `artifact_place`."""
-    if place.container == ARTIFACT_CONTAINER:
-        return place.path
-    return f"{OTHER_CONTAINERS}/{place.container}/{place.path}"
 
 
 def uri_of(workspace: Workspace, place: Place) -> str:

@@ -11,7 +11,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from zaffre.errors import InvalidInput, NotServed, TooLarge, ZaffreError
 from zaffre.gateway.call import Call
 from zaffre.services.blobs import OCTETS, Content
-from zaffre.services.conditions import Conditions
+from zaffre.services.conditions import ANY, REPLACES, REPLACES_MARK, Conditions
 from zaffre.store.blobs import Blob
 
 METADATA_LIMIT = 8 * 1024
@@ -55,9 +55,18 @@ def refuse_unserved(call: Call) -> None:
 
 
 def conditions(call: Call) -> Conditions:
+    """The request's conditions.
+
+    azureml-mlflow uploads with `If-None-Match: *`, also what MLflow means to write again; the address it was given then
+    says which version it replaces (services.run_artifacts), and that is the condition.
+    """
+    match, none_match = (_etags(call.headers.get(name, "")) for name in ("if-match", "if-none-match"))
+    replaced = call.query.get(REPLACES, "")
+    if replaced.startswith(REPLACES_MARK) and none_match == (ANY,):
+        match, none_match = (replaced.removeprefix(REPLACES_MARK),), ()
     return Conditions(
-        match=_etags(call.headers.get("if-match", "")),
-        none_match=_etags(call.headers.get("if-none-match", "")),
+        match=match,
+        none_match=none_match,
         modified_since=_time(call, "if-modified-since"),
         unmodified_since=_time(call, "if-unmodified-since"),
     )

@@ -16,6 +16,7 @@ from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.gateway.routes import WORKSPACE, Access, Handler, Route, decode_part, not_served
 from zaffre.protocols.history import shape
+from zaffre.protocols.history.artifacts import ArtifactHandlers
 from zaffre.runtime import iso
 from zaffre.services.history import Change, History
 from zaffre.services.logs import Logs
@@ -27,7 +28,14 @@ from zaffre.store import jobs
 READS = ("Runs_GetRunData", "DataVersion_BatchGetResolvedUris")
 
 
-def routes(settings: Settings, history: History, logs: Logs, tokens: Tokens, workspaces: Workspaces) -> list[Route]:
+def routes(
+    settings: Settings,
+    history: History,
+    logs: Logs,
+    tokens: Tokens,
+    workspaces: Workspaces,
+    artifacts: ArtifactHandlers,
+) -> list[Route]:
     handlers = _Handlers(settings, history, logs, tokens, workspaces)
     bound: dict[str, Handler] = {
         "Runs_Get": handlers.get,
@@ -45,6 +53,7 @@ def routes(settings: Settings, history: History, logs: Logs, tokens: Tokens, wor
         "Runs_AddOrModifyByExperimentName": handlers.change,
         "Runs_AddOrModifyExperiment": handlers.change,
         "Runs_GetRunServiceInstances": handlers.services,
+        **artifacts.of_runs(),
     }
     text = resources.files("zaffre.protocols.history").joinpath("operations.csv").read_text()
     made = [
@@ -60,6 +69,7 @@ def routes(settings: Settings, history: History, logs: Logs, tokens: Tokens, wor
         )
         for row in csv.DictReader(text.splitlines())
     ]
+    made += artifacts.service_routes()
     for kind in ("experiments", "experimentids"):
         made.append(
             Route(

@@ -27,9 +27,11 @@ def routes(
     """The open ones answer public facts, or check the key or secret they are given themselves."""
 
     async def metadata(call: Call) -> Response:
-        cloud = _cloud(public_address(call, settings))
-        # The SDK takes a list; `az cloud register` asks a newer version and wants one object.
-        return json_answer(cloud if call.query.get("api-version", "") >= "2022" else [cloud])
+        address = public_address(call, settings)
+        # The SDK and azureml-mlflow take a list; `az cloud register` asks a newer version and wants one object.
+        if call.query.get("api-version", "") >= "2022":
+            return json_answer(_cloud(address, address))
+        return json_answer([_cloud(address, _authority(address))])
 
     async def managed_identity(call: Call) -> Response:
         resource = call.query.get("resource", "")
@@ -85,7 +87,19 @@ def routes(
     ]
 
 
-def _cloud(address: str) -> dict[str, Any]:
+def _authority(address: str) -> str:
+    """The address as azureml-mlflow can use it.
+
+    It hands on host and port alone, and azure-identity takes `localhost:8443` for a URL with the scheme `localhost`; what
+    begins with a digit, or holds an `@`, it does not.
+    """
+    host, colon, port = address.removeprefix("https://").partition(":")
+    if not colon or not host[:1].isalpha():
+        return address
+    return f"https://127.0.0.1:{port}" if host == "localhost" else f"https://zaffre@{host}:{port}"
+
+
+def _cloud(address: str, authority: str) -> dict[str, Any]:
     """One cloud as `ARM_CLOUD_METADATA_URL` clients read it; the fields of azureml-mlflow's reader (clients.md §B.1) too."""
     host = address.removeprefix("https://")
     return {
@@ -93,7 +107,7 @@ def _cloud(address: str) -> dict[str, Any]:
         "portal": "https://portal.azure.com",
         "resourceManager": address,
         "authentication": {
-            "loginEndpoint": address,
+            "loginEndpoint": authority,
             "audiences": [address, "https://management.azure.com", MACHINE_LEARNING],
             "tenant": TENANT,
             "identityProvider": "AAD",

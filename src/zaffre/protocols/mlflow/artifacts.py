@@ -9,20 +9,22 @@ from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.gateway.routes import decode_part
 from zaffre.protocols.mlflow import requests, shape
+from zaffre.protocols.mlflow.addresses import AddressBook, given_location, given_model_location
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
+from zaffre.services.artifact_uris import ARTIFACT_SCHEME, artifact_path, artifact_place, place_of
 from zaffre.services.blobs import OCTETS, Blobs, Content
-from zaffre.services.model_sources import ARTIFACT_SCHEME, artifact_place
 from zaffre.services.places import Place
 from zaffre.services.tracking import Tracking
-from zaffre.services.workspaces import ARTIFACT_CONTAINER
+from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace, run_folder
 
 _READ, _WRITE, _DELETE = (f"workspaces/experiments/runs/artifacts/{verb}" for verb in ("read", "write", "delete"))
 PAGE = 1000
 
 
 class Artifacts:
-    def __init__(self, tracking: Tracking, blobs: Blobs) -> None:
+    def __init__(self, tracking: Tracking, blobs: Blobs, addresses: AddressBook) -> None:
+        self._at = addresses
         self._tracking = tracking
         self._blobs = blobs
 
@@ -44,13 +46,15 @@ class Artifacts:
     async def list_of_run(self, call: Call) -> Response:
         asked = await parse(call, requests.ListArtifacts)
         run = await self._tracking.runs.head(call.workspace.id, required(asked.run, "run_id"))
-        return await self._list_below(call, shape.run_artifacts(run), asked.path, asked.page_token)
+        base = _base(call.workspace, given_location(run), run.id)
+        return await self._list_below(call, base, self._at(call).run(run), asked.path, asked.page_token)
 
     async def list_of_model(self, call: Call) -> Response:
         asked = await parse(call, requests.ListLoggedModelArtifacts)
         model = (await self._tracking.models.get(call.workspace.id, call.params["model_id"])).model
-        root = shape.model_artifacts(model.experiment_location, model.id)
-        return await self._list_below(call, root, asked.artifact_directory_path, asked.page_token)
+        base = _base(call.workspace, given_model_location(model), model.id)
+        root, path = self._at(call).model(model), asked.artifact_directory_path
+        return await self._list_below(call, base, root, path, asked.page_token)
 
     async def list_folder(self, call: Call) -> Response:
         """What lies in one folder of the proxy, all of it: this call knows no pages. Names are relative to the folder."""
@@ -97,12 +101,9 @@ class Artifacts:
             await self._blobs.delete(place.account, place.container, name)
         return json_answer({})
 
-    async def _list_below(self, call: Call, root: str, path: str, token: str | None) -> Response:
+    async def _list_below(self, call: Call, base: str, root: str, path: str, token: str | None) -> Response:
         """A page of what lies in the folder `path` of a run or a model; names are relative to its root."""
-        if not root.startswith(ARTIFACT_SCHEME):
-            raise NotServed(f"The artifacts are at '{root}', outside this server; list them there.")
         path = path.strip("/")
-        base = root.removeprefix(ARTIFACT_SCHEME).strip("/")
         folder = artifact_place(call.workspace, f"{base}/{path}" if path else base)
         found, following = await self._entries(folder, token or "")
         prefix = f"{path}/" if path else ""
@@ -124,6 +125,18 @@ class Artifacts:
             if name != prefix.rstrip("/"):
                 found.append((name.removeprefix(prefix), size))
         return found, page.next
+
+
+def _base(workspace: Workspace, location: str | None, id_: str) -> str:
+    """Where a run's or model's artifacts lie, as the path of an `mlflow-artifacts:/` address."""
+    if location is None:
+        return run_folder(id_)
+    if location.startswith(ARTIFACT_SCHEME):
+        return location.removeprefix(ARTIFACT_SCHEME).strip("/")
+    place = place_of(workspace, location)
+    if place is None:
+        raise NotServed(f"The artifacts are at '{location}', outside this server; list them there.")
+    return artifact_path(place)
 
 
 def _place(call: Call) -> Place:

@@ -8,6 +8,7 @@ from zaffre.errors import InvalidInput
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.protocols.mlflow import requests, shape
+from zaffre.protocols.mlflow.addresses import AddressBook
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
 from zaffre.services.tracking import Tracking
@@ -18,7 +19,8 @@ _READ, _WRITE, _DELETE = (f"workspaces/experiments/{verb}" for verb in ("read", 
 
 
 class Experiments:
-    def __init__(self, tracking: Tracking) -> None:
+    def __init__(self, tracking: Tracking, addresses: AddressBook) -> None:
+        self._at = addresses
         self._experiments = tracking.experiments
 
     def operations(self) -> Served:
@@ -37,7 +39,7 @@ class Experiments:
     async def by_name(self, call: Call) -> Response:
         asked = await parse(call, requests.ExperimentName)
         found = await self._experiments.by_name(call.workspace.id, required(asked.experiment_name, "experiment_name"))
-        return json_answer({"experiment": shape.experiment(found)})
+        return json_answer({"experiment": shape.experiment(found, self._at(call))})
 
     async def create(self, call: Call) -> Response:
         asked = await parse(call, requests.CreateExperiment)
@@ -50,7 +52,7 @@ class Experiments:
     async def get(self, call: Call) -> Response:
         asked = await parse(call, requests.ExperimentId)
         found = await self._experiments.get(call.workspace.id, required(asked.experiment_id, "experiment_id"))
-        return json_answer({"experiment": shape.experiment(found)})
+        return json_answer({"experiment": shape.experiment(found, self._at(call))})
 
     async def search(self, call: Call) -> Response:
         asked = await parse(call, requests.SearchExperiments)
@@ -62,7 +64,7 @@ class Experiments:
             asked.page_token,
             asked.max_results,
         )
-        answer: shape.Document = {"experiments": [shape.experiment(one) for one in found]}
+        answer: shape.Document = {"experiments": [shape.experiment(one, self._at(call)) for one in found]}
         return json_answer(answer | ({"next_page_token": token} if token else {}))
 
     async def update(self, call: Call) -> Response:

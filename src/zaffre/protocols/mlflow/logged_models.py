@@ -8,6 +8,7 @@ from zaffre.errors import NotServed
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.protocols.mlflow import requests, shape
+from zaffre.protocols.mlflow.addresses import AddressBook
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
 from zaffre.services.tracking import Tracking
@@ -17,7 +18,8 @@ _READ, _WRITE, _DELETE = (f"workspaces/experiments/models/{verb}" for verb in ("
 
 
 class LoggedModels:
-    def __init__(self, tracking: Tracking) -> None:
+    def __init__(self, tracking: Tracking, addresses: AddressBook) -> None:
+        self._at = addresses
         self._models = tracking.models
 
     def operations(self) -> Served:
@@ -44,19 +46,23 @@ class LoggedModels:
             params={param.key: param.value for param in asked.params},
             tags={tag.key: tag.value for tag in asked.tags},
         )
-        return _model(made)
+        return self._model(call, made)
 
     async def get(self, call: Call) -> Response:
-        return _model(await self._models.get(call.workspace.id, call.params["model_id"]))
+        return self._model(call, await self._models.get(call.workspace.id, call.params["model_id"]))
 
     async def finalize(self, call: Call) -> Response:
         asked = await parse(call, requests.FinalizeLoggedModel)
-        return _model(await self._models.finalize(call.actor, call.workspace.id, call.params["model_id"], asked.status))
+        return self._model(
+            call, await self._models.finalize(call.actor, call.workspace.id, call.params["model_id"], asked.status)
+        )
 
     async def set_tags(self, call: Call) -> Response:
         asked = await parse(call, requests.LoggedModelTags)
         tags = {tag.key: tag.value for tag in asked.tags}
-        return _model(await self._models.set_tags(call.actor, call.workspace.id, call.params["model_id"], tags))
+        return self._model(
+            call, await self._models.set_tags(call.actor, call.workspace.id, call.params["model_id"], tags)
+        )
 
     async def delete_tag(self, call: Call) -> Response:
         await self._models.delete_tag(call.actor, call.workspace.id, call.params["model_id"], call.params["tag_key"])
@@ -86,9 +92,8 @@ class LoggedModels:
             asked.page_token,
             asked.max_results,
         )
-        answer: shape.Document = {"models": [shape.logged_model(one) for one in found]}
+        answer: shape.Document = {"models": [shape.logged_model(one, self._at(call)) for one in found]}
         return json_answer(answer | ({"next_page_token": token} if token else {}))
 
-
-def _model(found: Logged) -> Response:
-    return json_answer({"model": shape.logged_model(found)})
+    def _model(self, call: Call, found: Logged) -> Response:
+        return json_answer({"model": shape.logged_model(found, self._at(call))})

@@ -10,6 +10,7 @@ from zaffre.errors import InvalidInput
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.protocols.mlflow import requests, shape
+from zaffre.protocols.mlflow.addresses import AddressBook
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
 from zaffre.services.registered_models import STAGES, Model, RegisteredModels, stage_of
@@ -21,7 +22,8 @@ _VERSION_ALIAS = re.compile(r"[vV]\d+")
 
 
 class Registry:
-    def __init__(self, models: RegisteredModels) -> None:
+    def __init__(self, models: RegisteredModels, addresses: AddressBook) -> None:
+        self._at = addresses
         self._models = models
 
     def operations(self) -> Served:
@@ -55,16 +57,16 @@ class Registry:
         made = await self._models.create(
             call.actor, call.workspace, required(asked.name, "name"), asked.description, tags
         )
-        return _model(made)
+        return self._model(call, made)
 
     async def get(self, call: Call) -> Response:
         asked = await parse(call, requests.ModelName)
-        return _model(await self._models.get(call.workspace, required(asked.name, "name")))
+        return self._model(call, await self._models.get(call.workspace, required(asked.name, "name")))
 
     async def update(self, call: Call) -> Response:
         asked = await parse(call, requests.UpdateRegisteredModel)
         name = required(asked.name, "name")
-        return _model(await self._models.describe(call.actor, call.workspace, name, asked.description))
+        return self._model(call, await self._models.describe(call.actor, call.workspace, name, asked.description))
 
     async def delete(self, call: Call) -> Response:
         asked = await parse(call, requests.ModelName)
@@ -76,7 +78,7 @@ class Registry:
         found, token = await self._models.search(
             call.workspace, asked.filter, asked.order_by, asked.page_token, asked.max_results
         )
-        answer: shape.Document = {"registered_models": [shape.registered_model(one) for one in found]}
+        answer: shape.Document = {"registered_models": [shape.registered_model(one, self._at(call)) for one in found]}
         return json_answer(answer | ({"next_page_token": token} if token else {}))
 
     async def latest(self, call: Call) -> Response:
@@ -90,7 +92,9 @@ class Registry:
             )
         model = await self._models.get(call.workspace, required(asked.name, "name"))
         newest = {stage_of(version): version for version in model.versions if stage_of(version).lower() in wanted}
-        return json_answer({"model_versions": [shape.model_version(model.row, one) for one in newest.values()]})
+        return json_answer(
+            {"model_versions": [shape.model_version(model.row, one, self._at(call)) for one in newest.values()]}
+        )
 
     async def set_tag(self, call: Call) -> Response:
         asked = await parse(call, requests.SetModelTag)
@@ -121,7 +125,9 @@ class Registry:
 
     async def by_alias(self, call: Call) -> Response:
         asked = await parse(call, requests.ModelAlias)
-        return _version(*await self._models.by_alias(call.workspace, required(asked.name, "name"), asked.alias))
+        return self._version(
+            call, *await self._models.by_alias(call.workspace, required(asked.name, "name"), asked.alias)
+        )
 
     # ---- versions
     async def create_version(self, call: Call) -> Response:
@@ -137,16 +143,16 @@ class Registry:
             description=asked.description,
             tags={tag.key: tag.value for tag in asked.tags},
         )
-        return _version(*made)
+        return self._version(call, *made)
 
     async def get_version(self, call: Call) -> Response:
         name, version = _which(await parse(call, requests.ModelVersion))
-        return _version(*await self._models.get_version(call.workspace, name, version))
+        return self._version(call, *await self._models.get_version(call.workspace, name, version))
 
     async def update_version(self, call: Call) -> Response:
         asked = await parse(call, requests.UpdateModelVersion)
         found = await self._models.describe_version(call.actor, call.workspace, *_which(asked), asked.description)
-        return _version(*found)
+        return self._version(call, *found)
 
     async def transition(self, call: Call) -> Response:
         asked = await parse(call, requests.TransitionStage)
@@ -157,7 +163,7 @@ class Registry:
             required(asked.stage, "stage"),
             archive_others=asked.archive_existing_versions,
         )
-        return _version(*found)
+        return self._version(call, *found)
 
     async def delete_version(self, call: Call) -> Response:
         name, version = _which(await parse(call, requests.ModelVersion))
@@ -169,13 +175,15 @@ class Registry:
         found, token = await self._models.search_versions(
             call.workspace, asked.filter, asked.order_by, asked.page_token, asked.max_results
         )
-        answer: shape.Document = {"model_versions": [shape.model_version(*one) for one in found]}
+        answer: shape.Document = {"model_versions": [shape.model_version(*one, self._at(call)) for one in found]}
         return json_answer(answer | ({"next_page_token": token} if token else {}))
 
     async def download_uri(self, call: Call) -> Response:
         name, version = _which(await parse(call, requests.ModelVersion))
         _, row = await self._models.get_version(call.workspace, name, version)
-        return json_answer({"artifact_uri": shape.place(*await self._models.place(call.workspace, row))})
+        return json_answer(
+            {"artifact_uri": shape.place(*await self._models.place(call.workspace, row), self._at(call))}
+        )
 
     async def set_version_tag(self, call: Call) -> Response:
         asked = await parse(call, requests.SetModelTag)
@@ -189,14 +197,12 @@ class Registry:
         await self._models.delete_tag(call.actor, call.workspace, name, version, asked.key)
         return json_answer({})
 
+    def _model(self, call: Call, model: Model) -> Response:
+        return json_answer({"registered_model": shape.registered_model(model, self._at(call))})
+
+    def _version(self, call: Call, container: Row, row: Row) -> Response:
+        return json_answer({"model_version": shape.model_version(container, row, self._at(call))})
+
 
 def _which(asked: requests.ModelVersion) -> tuple[str, str]:
     return required(asked.name, "name"), required(str(asked.version), "version")
-
-
-def _model(model: Model) -> Response:
-    return json_answer({"registered_model": shape.registered_model(model)})
-
-
-def _version(container: Row, row: Row) -> Response:
-    return json_answer({"model_version": shape.model_version(container, row)})

@@ -137,6 +137,10 @@ class LogBatch(OfRun, frozen=True, kw_only=True):
     tags: Annotated[list[Pair], Meta(max_length=100)] = []
 
 
+class RunDataStatus(OfRun, frozen=True, kw_only=True):
+    batch_tracking_id: str = ""
+
+
 class LogModel(OfRun, frozen=True, kw_only=True):
     model_json: str = ""
 

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.gateway.routes import WORKSPACE, Route, not_served
+from zaffre.protocols.mlflow.addresses import PLAIN, PLUGIN, address_book
 from zaffre.protocols.mlflow.artifacts import Artifacts
 from zaffre.protocols.mlflow.experiments import Experiments
 from zaffre.protocols.mlflow.logged_models import LoggedModels
@@ -16,34 +17,37 @@ from zaffre.protocols.mlflow.table import Served, operations
 from zaffre.services.blobs import Blobs
 from zaffre.services.registered_models import RegisteredModels
 from zaffre.services.tracking import Tracking
+from zaffre.settings import Settings
 
 PROTOCOL = "mlflow"
-PREFIX = f"/tracking{WORKSPACE}"
+PREFIXES = (PLAIN, *PLUGIN)
 
 
-def routes(tracking: Tracking, models: RegisteredModels, blobs: Blobs) -> list[Route]:
-    """A route for every operation of the table."""
+def routes(settings: Settings, tracking: Tracking, models: RegisteredModels, blobs: Blobs) -> list[Route]:
+    """A route for every operation of the table, below each of the addresses a tracking URI may have."""
+    at = address_book(settings)
     served: Served = {
-        **Experiments(tracking).operations(),
-        **Runs(tracking).operations(),
-        **LoggedModels(tracking).operations(),
-        **Registry(models).operations(),
-        **Artifacts(tracking, blobs).operations(),
+        **Experiments(tracking, at).operations(),
+        **Runs(tracking, at).operations(),
+        **LoggedModels(tracking, at).operations(),
+        **Registry(models, at).operations(),
+        **Artifacts(tracking, blobs, at).operations(),
         "getServerInfo": (_server_info, "workspaces/read"),
     }
     made: list[Route] = []
     for one in operations():
         handler, action = served.get(one.operation) or (not_served(f"MLflow's {one.operation}"), "workspaces/read")
-        made.append(
+        made += [
             Route(
                 protocol=PROTOCOL,
                 method=one.verb,
-                template=PREFIX + one.path,
+                template=f"{prefix}{WORKSPACE}{one.path}",
                 handler=handler,
                 operation=one.operation,
                 action=action,
             )
-        )
+            for prefix in PREFIXES
+        ]
     return made
 
 

@@ -13,6 +13,7 @@ from zaffre.errors import InvalidInput
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.protocols.mlflow import requests, shape
+from zaffre.protocols.mlflow.addresses import AddressBook, Addresses
 from zaffre.protocols.mlflow.experiments import lifecycles
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
@@ -26,7 +27,8 @@ _FIRST_STEP, _LAST_STEP = -(2**63), 2**63 - 1
 
 
 class Runs:
-    def __init__(self, tracking: Tracking) -> None:
+    def __init__(self, tracking: Tracking, addresses: AddressBook) -> None:
+        self._at = addresses
         self._runs = tracking.runs
 
     def operations(self) -> Served:
@@ -41,6 +43,8 @@ class Runs:
             "setTag": (self.set_tag, _WRITE),
             "deleteTag": (self.delete_tag, _WRITE),
             "logBatch": (self.log_batch, _WRITE),
+            "logBatchAsync": (self.log_batch, _WRITE),  # an answer without a tracking id says that all is written
+            "getRunDataStatus": (self.data_status, _READ),
             "logModel": (self.log_model, _WRITE),
             "logInputs": (self.log_inputs, _WRITE),
             "logOutputs": (self.log_outputs, _WRITE),
@@ -61,12 +65,12 @@ class Runs:
             started_at=asked.start_time,
             tags=tags,
         )
-        return json_answer({"run": shape.run(made)})
+        return json_answer({"run": shape.run(made, self._at(call))})
 
     async def get(self, call: Call) -> Response:
         asked = await parse(call, requests.OfRun)
         found = await self._runs.get(call.workspace.id, required(asked.run, "run_id"))
-        return json_answer({"run": shape.run(found)})
+        return json_answer({"run": shape.run(found, self._at(call))})
 
     async def update(self, call: Call) -> Response:
         asked = await parse(call, requests.UpdateRun)
@@ -77,7 +81,7 @@ class Runs:
             ended_at=asked.end_time,
             name=asked.run_name,
         )
-        return json_answer({"run_info": shape.run_info(head)})
+        return json_answer({"run_info": shape.run_info(head, self._at(call))})
 
     async def delete(self, call: Call) -> Response:
         return await self._set_lifecycle(call, DELETED)
@@ -127,6 +131,13 @@ class Runs:
         await self._runs.log(call.workspace.id, required(asked.run, "run_id"), batch)
         return json_answer({})
 
+    async def data_status(self, call: Call) -> Response:
+        """Whether a batch that azureml-mlflow sent without waiting is written. It is: none is answered before."""
+        asked = await parse(call, requests.RunDataStatus)
+        required(asked.batch_tracking_id, "batch_tracking_id")
+        await self._runs.head(call.workspace.id, required(asked.run, "run_id"))
+        return json_answer({"is_complete": True})
+
     async def log_model(self, call: Call) -> Response:
         asked = await parse(call, requests.LogModel)
         try:
@@ -171,7 +182,7 @@ class Runs:
             asked.page_token,
             asked.max_results,
         )
-        return await asyncio.to_thread(_page_of_runs, found, token)
+        return await asyncio.to_thread(_page_of_runs, found, token, self._at(call))
 
     async def history(self, call: Call) -> Response:
         asked = await parse(call, requests.MetricHistory)
@@ -219,8 +230,8 @@ def _point(metric: requests.LogMetric) -> Point:
 
 
 # Both may hold thousands of entries, so they are put into words beside the loop.
-def _page_of_runs(found: list[Run], token: str | None) -> Response:
-    answer: shape.Document = {"runs": [shape.run(one) for one in found]}
+def _page_of_runs(found: list[Run], token: str | None, at: Addresses) -> Response:
+    answer: shape.Document = {"runs": [shape.run(one, at) for one in found]}
     return json_answer(answer | ({"next_page_token": token} if token else {}))
 
 

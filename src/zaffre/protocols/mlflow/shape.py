@@ -6,24 +6,23 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from zaffre.services.model_sources import ARTIFACT_SCHEME, artifact_path, model_folder
+from zaffre.protocols.mlflow.addresses import Addresses
 from zaffre.services.places import Place
 from zaffre.services.registered_models import Model, aliases, stage_of
 from zaffre.services.tracking import words
 from zaffre.services.tracking.logged_models import Logged
-from zaffre.services.tracking.runs import JOB, NOTE, PARENT, RUN_NAME
-from zaffre.services.workspaces import run_folder
+from zaffre.services.tracking.runs import NOTE, PARENT, RUN_NAME
 from zaffre.store.resources import Row
 from zaffre.store.tracking.records import Experiment, Point, Run, RunHead
 
 Document = dict[str, Any]
 
 
-def experiment(one: Experiment) -> Document:
+def experiment(one: Experiment, at: Addresses) -> Document:
     return {
         "experiment_id": one.id,
         "name": one.name,
-        "artifact_location": one.artifact_location or f"{ARTIFACT_SCHEME}ExperimentRun",
+        "artifact_location": at.experiment(one.artifact_location),
         "lifecycle_stage": one.lifecycle,
         "creation_time": one.created_at,
         "last_update_time": one.modified_at,
@@ -31,7 +30,7 @@ def experiment(one: Experiment) -> Document:
     }
 
 
-def run(one: Run) -> Document:
+def run(one: Run, at: Addresses) -> Document:
     inputs: Document = {"dataset_inputs": [], "model_inputs": []}
     outputs: Document = {"model_outputs": []}
     for link in one.links:
@@ -42,7 +41,7 @@ def run(one: Run) -> Document:
         else:
             outputs["model_outputs"].append({"model_id": link.target, "step": link.step})
     return {
-        "info": run_info(one.head),
+        "info": run_info(one.head, at),
         "data": {
             "metrics": [metric(point, one.head.id) for point in one.metrics],
             "params": pairs(one.params),
@@ -53,7 +52,7 @@ def run(one: Run) -> Document:
     }
 
 
-def run_info(head: RunHead) -> Document:
+def run_info(head: RunHead, at: Addresses) -> Document:
     info: Document = {
         "run_id": head.id,
         "run_uuid": head.id,
@@ -62,7 +61,7 @@ def run_info(head: RunHead) -> Document:
         "user_id": head.user,
         "status": words.to_mlflow(head.status),
         "start_time": head.ordered_at if head.started_at is None else head.started_at,
-        "artifact_uri": run_artifacts(head),
+        "artifact_uri": at.run(head),
         "lifecycle_stage": head.lifecycle,
     }
     if head.ended_at is not None:
@@ -74,19 +73,6 @@ def run_tags(one: Run) -> dict[str, str]:
     """The run's tags with the three that are columns of ours put back."""
     columns = {RUN_NAME: one.head.display_name, NOTE: one.head.description, PARENT: one.head.parent}
     return {**one.tags, **{key: value for key, value in columns.items() if value}}
-
-
-def run_artifacts(head: RunHead) -> str:
-    """Where the run's artifacts are, as clients address it. What a job makes always lies in the workspace."""
-    if head.artifact_uri:
-        return head.artifact_uri
-    if head.experiment_location and head.origin != JOB:
-        return f"{head.experiment_location.rstrip('/')}/{head.id}/artifacts"
-    return ARTIFACT_SCHEME + run_folder(head.id)
-
-
-def model_artifacts(location: str | None, model_id: str) -> str:
-    return model_folder(location, model_id) if location else ARTIFACT_SCHEME + run_folder(model_id)
 
 
 def metric(point: Point, run_id: str | None = None) -> Document:
@@ -112,7 +98,7 @@ def number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def logged_model(one: Logged) -> Document:
+def logged_model(one: Logged, at: Addresses) -> Document:
     model = one.model
     info: Document = {
         "model_id": model.id,
@@ -120,7 +106,7 @@ def logged_model(one: Logged) -> Document:
         "name": model.name,
         "creation_timestamp_ms": model.created_at,
         "last_updated_timestamp_ms": model.modified_at,
-        "artifact_uri": model_artifacts(model.experiment_location, model.id),
+        "artifact_uri": at.model(model),
         "status": model.status,
         "tags": pairs(model.tags),
     }
@@ -134,7 +120,7 @@ def logged_model(one: Logged) -> Document:
     return {"info": info, "data": {"params": pairs(model.params), "metrics": metrics}}
 
 
-def registered_model(model: Model) -> Document:
+def registered_model(model: Model, at: Addresses) -> Document:
     row = model.row
     properties = row.body["properties"]
     newest: dict[str, Row] = {}
@@ -148,11 +134,11 @@ def registered_model(model: Model) -> Document:
         "description": properties.get("description") or "",
         "tags": pairs(properties.get("tags") or {}),
         "aliases": [{"alias": alias, "version": version} for alias, version in sorted(aliases(row).items())],
-        "latest_versions": [model_version(row, version) for version in newest.values()],
+        "latest_versions": [model_version(row, version, at) for version in newest.values()],
     }
 
 
-def model_version(container: Row, row: Row) -> Document:
+def model_version(container: Row, row: Row, at: Addresses) -> Document:
     properties, known = row.body["properties"], row.server.get("mlflow", {})
     found: Document = {
         "name": container.name,
@@ -162,7 +148,7 @@ def model_version(container: Row, row: Row) -> Document:
         "user_id": row.created_by,
         "current_stage": stage_of(row),
         "description": properties.get("description") or "",
-        "source": known.get("source") or properties["modelUri"],
+        "source": at.told(known.get("source") or properties["modelUri"]),
         "status": "READY",
         "tags": pairs(properties.get("tags") or {}),
         "aliases": sorted(alias for alias, version in aliases(container).items() if version == row.name),
@@ -175,9 +161,9 @@ def model_version(container: Row, row: Row) -> Document:
     return found | {key: value for key, value in optional.items() if value}
 
 
-def place(uri: str, where: Place | None) -> str:
-    """A model's place as plain mlflow can load it."""
-    return uri if where is None else ARTIFACT_SCHEME + artifact_path(where)
+def place(uri: str, where: Place | None, at: Addresses) -> str:
+    """A model's place as the client can load it."""
+    return uri if where is None else at.place(where)
 
 
 def pairs(values: dict[str, str]) -> list[Document]:
