@@ -23,7 +23,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A running server. Tests share it, so each uses names of its own and leaves others' things alone."""
     folder = tmp_path_factory.mktemp("zaffre")
     request.config.stash[RECORD] = folder / "operations.csv"
-    running = ZaffreServer(folder / "home", environment={"ZAFFRE_RECORD": str(folder / "operations.csv")}).up()
+    (folder / "data").mkdir()
+    given = {"ZAFFRE_RECORD": str(folder / "operations.csv"), "ZAFFRE_DATA_FOLDERS": str(folder / "data")}
+    running = ZaffreServer(folder / "home", environment=given).up()
     yield running
     running.destroy()
 

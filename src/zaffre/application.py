@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvicorn
 import uvloop
 
@@ -31,6 +32,8 @@ from zaffre.edge.binary import find_nginx
 from zaffre.execution.bell import BellSocket
 from zaffre.execution.data.expressions import check as check_command
 from zaffre.execution.data.expressions import section_inputs
+from zaffre.execution.data.sources import Source
+from zaffre.execution.data.stores import probe
 from zaffre.execution.environments.spec import EnvironmentSpec, resolve
 from zaffre.execution.executors.local import LocalExecutor
 from zaffre.gateway import no_edge
@@ -107,7 +110,14 @@ class Application:
         sources = ModelSources(database, places, tracking)
         models = RegisteredModels(resources, sources, blobs)
         run_logs = Logs(settings.jobs, settings.keys, blobs, runtime)
-        actions = Actions(settings, database, Datastores(resources, workspaces, blobs), jobs, endpoints)
+        datastores = Datastores(
+            resources,
+            workspaces,
+            blobs,
+            settings.data_folders,
+            lambda name, source: probe(msgspec.convert(source, Source), name, settings.bundle),
+        )
+        actions = Actions(settings, database, datastores, jobs, endpoints)
         self.gateway = Gateway(
             [
                 *health.routes(database),
@@ -120,6 +130,7 @@ class Application:
                     workspaces,
                     resources,
                     {
+                        "workspaces/datastores": datastores,
                         "workspaces/jobs": jobs,
                         "workspaces/models/versions": Models(resources, sources),
                         "workspaces/onlineEndpoints": endpoints,

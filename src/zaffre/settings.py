@@ -20,7 +20,10 @@ TENANT = "8e2f7a0c-6b1d-4c55-9a3e-5d0f1e2a3b4c"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """`address` is canonical: scheme, host and port as clients are told them, without a trailing slash."""
+    """`address` is canonical: scheme, host and port as clients are told them, without a trailing slash.
+
+    `data_folders` are the folders of this machine, absolute, that datastores may lie in; without one, none may.
+    """
 
     home: Path
     port: int = DEFAULT_PORT
@@ -31,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workspace: str = DEFAULT_WORKSPACE
     location: str = "local"
     names: tuple[str, ...] = ()
+    data_folders: tuple[Path, ...] = ()
 
     @property
     def address(self) -> str:
@@ -105,6 +109,7 @@ def load(home: Path | None = None, environ: dict[str, str] | None = None) -> Set
         port=_port(env.get("ZAFFRE_PORT", "")),
         edge=env.get("ZAFFRE_EDGE", "1") != "0",
         names=names,
+        data_folders=_folders(env.get("ZAFFRE_DATA_FOLDERS", "")),
         **given,
     )
 
@@ -115,3 +120,13 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 <= int(text) <= 65535:
         raise ValueError(f"ZAFFRE_PORT is {text!r}; expected a number from 0 to 65535.")
     return int(text)
+
+
+def _folders(text: str) -> tuple[Path, ...]:
+    found = tuple(Path(part) for part in text.split(":") if part.strip())
+    for path in found:
+        if not path.is_absolute() or path == Path("/"):
+            raise ValueError(
+                f"ZAFFRE_DATA_FOLDERS names '{path}'; expected absolute folders other than '/', parted by ':'."
+            )
+    return found

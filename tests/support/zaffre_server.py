@@ -78,6 +78,11 @@ class ZaffreServer:
         shutil.rmtree(self.home, ignore_errors=True)
 
     @property
+    def data_folder(self) -> Path:
+        """The folder that datastores may lie in, where the server was started with one."""
+        return Path(self.environment["ZAFFRE_DATA_FOLDERS"])
+
+    @property
     def credentials(self) -> dict[str, str]:
         found: dict[str, str] = json.loads((self.home / "credentials").read_bytes())
         return found

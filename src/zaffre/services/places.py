@@ -7,10 +7,18 @@ import re
 import msgspec
 
 from zaffre.errors import InvalidInput, NotFound, NotServed
+from zaffre.services.datastore_sources import check_reachable, is_own
 from zaffre.services.kinds.base import Kind
 from zaffre.services.resources import ListQuery, Resources
 from zaffre.services.urls import inward
-from zaffre.services.workspaces import ARTIFACT_CONTAINER, STORAGE_SUFFIX, Workspace, output_folder, run_folder
+from zaffre.services.workspaces import (
+    ARTIFACT_CONTAINER,
+    DATASTORE,
+    STORAGE_SUFFIX,
+    Workspace,
+    output_folder,
+    run_folder,
+)
 from zaffre.store import jobs
 from zaffre.store.resources import Row
 
@@ -30,11 +38,15 @@ _SHORT = re.compile(r"azureml:(?P<n>[A-Za-z0-9][A-Za-z0-9._-]*)(?:(?P<by>[:@])(?
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """A file or a folder in a container; `path` has no leading slash, a folder's may end in one."""
+    """A file or a folder in a container; `path` has no leading slash, a folder's may end in one.
+
+    What lies outside this server has no account and no container of ours: `datastore` names the datastore it is in.
+    """
 
     account: str
     container: str
     path: str
+    datastore: str = ""
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,8 +60,11 @@ class Places:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
 
-    async def resolve(self, workspace: Workspace, uri: str, field: str) -> Place:
-        """The place `uri` names. Raises InvalidInput, NotFound or NotServed that name `field`."""
+    async def resolve(self, workspace: Workspace, uri: str, field: str, *, outside: bool = False) -> Place:
+        """The place `uri` names. Raises InvalidInput, NotFound or NotServed that name `field`.
+
+        Only who asks for it with `outside` is answered a place in a datastore that does not lie on this server.
+        """
         uri = inward(uri.strip())
         if ".." in uri.split("/"):
             raise InvalidInput(
@@ -59,9 +74,12 @@ class Places:
             )
         if match := _DATASTORE.fullmatch(uri):
             self._own(workspace, match, field)
-            return await self._in_datastore(workspace, match["d"], match["p"], field)
+            return await self._in_datastore(workspace, match["d"], match["p"], field, outside)
         if match := _JOB_OUTPUT.fullmatch(uri):
-            return await self._job_output(workspace, match["j"], match["o"], match["p"] or "")
+            place = await self._job_output(workspace, match["j"], match["o"], match["p"] or "")
+            if place.datastore and not outside:
+                raise _outside(place.datastore, field)
+            return place
         if match := _RUN.fullmatch(uri):
             return await self._job_output(workspace, match["r"], "artifacts", match["p"])
         if uri.startswith(f"/{workspace.account}{STORAGE_SUFFIX}/"):
@@ -72,7 +90,8 @@ class Places:
         if _ARM.fullmatch(uri) or _SHORT.fullmatch(uri):
             found = await self.asset(workspace, uri, field)
             properties = found.row.body["properties"]
-            return await self.resolve(workspace, properties.get("dataUri") or properties.get("modelUri") or "", field)
+            data_uri = properties.get("dataUri") or properties.get("modelUri") or ""
+            return await self.resolve(workspace, data_uri, field, outside=outside)
         if uri.startswith(("http://", "https://", "wasbs://", "abfss://", "adl://")):
             raise NotServed(
                 f"Field '{field}': data outside this server ('{uri[:100]}') is not served yet.", target=field
@@ -124,18 +143,19 @@ class Places:
             )
         return Reference(row=rows[0], kind=kind)
 
-    async def _in_datastore(self, workspace: Workspace, name: str, path: str, field: str) -> Place:
+    async def _in_datastore(self, workspace: Workspace, name: str, path: str, field: str, outside: bool) -> Place:
         try:
-            row = await self._resources.get(workspace, self._resources.kinds["workspaces/datastores"], "", name)
+            row = await self._resources.get(workspace, self._resources.kinds[DATASTORE], "", name)
         except NotFound as error:
             raise NotFound(f"Field '{field}': {error.message}", target=field) from None
         properties = row.body["properties"]
-        if properties.get("accountName", "").rpartition("/")[2] != workspace.account:
-            raise NotServed(
-                f"Field '{field}': datastore '{name}' lies outside this server; reading from it is not served yet.",
-                target=field,
-            )
-        return Place(account=workspace.account, container=properties["containerName"], path=path.lstrip("/"))
+        path = path.lstrip("/")
+        if is_own(workspace, properties):
+            return Place(account=workspace.account, container=properties["containerName"], path=path)
+        if not outside:
+            raise _outside(row.name, field)
+        check_reachable(row.name, properties, field)
+        return Place(account="", container="", path=path, datastore=row.name)
 
     async def _job_output(self, workspace: Workspace, job: str, output: str, path: str) -> Place:
         path = path.lstrip("/")
@@ -145,7 +165,10 @@ class Places:
         given = found.server["resolved"]["outputs"].get(output) if found else None
         if given is not None:
             return Place(
-                account=given["account"], container=given["container"], path=f"{given['path'].rstrip('/')}/{path}"
+                account=given["account"],
+                container=given["container"],
+                path=f"{given['path'].rstrip('/')}/{path}",
+                datastore=given.get("datastore", ""),
             )
         return Place(
             account=workspace.account, container=workspace.container, path=f"{output_folder(job, output)}/{path}"
@@ -162,3 +185,11 @@ class Places:
                 code="InvalidField",
                 target=field,
             )
+
+
+def _outside(name: str, field: str) -> NotServed:
+    return NotServed(
+        f"Field '{field}': datastore '{name}' lies outside this server. Jobs read and write it; what is served or registered here has "
+        "to lie in a datastore of the workspace's own, such as workspaceblobstore.",
+        target=field,
+    )

@@ -143,8 +143,7 @@ class Resources:
             row = resources.get(unit.conn, workspace.id, kind.type, name, parent, lock=True)
             if row is None:
                 return None
-            if row.server.get("builtin"):
-                raise Conflict(f"'{row.name}' belongs to the workspace itself and is deleted only with it.")
+            self.may_delete(unit, workspace, row)
             unit.audit(actor, f"{kind.type}/delete", _target(workspace, kind, parent, name))
             unit.emit(workspace.id, kind.type, row.name)
             if operation is not None:
@@ -154,9 +153,15 @@ class Resources:
                 for version in resources.listing(unit.conn, workspace.id, f"{kind.type}/versions", parent=name):
                     resources.delete(unit, version.pk)
             resources.delete(unit, row.pk)
+            self.vault.forget(unit, workspace.id, f"{kind.segment}/{resources.key(name)}/")
             return None
 
         return await self.database.write(work)
+
+    def may_delete(self, unit: Unit, workspace: Workspace, row: Row) -> None:
+        """Raise Conflict for what must stay; a kind's service may say more."""
+        if row.server.get("builtin"):
+            raise Conflict(f"'{row.name}' belongs to the workspace itself and is deleted only with it.")
 
     def begin_delete(self, unit: Unit, workspace: Workspace, row: Row, operation: str) -> None:
         """Mark an active resource; its controller ends what it runs and removes the row."""

@@ -45,6 +45,11 @@ class Vault:
             sa.delete(tables.secrets).where(tables.secrets.c.scope == scope, tables.secrets.c.name == name)
         )
 
+    def forget(self, unit: Unit, scope: str, prefix: str) -> None:
+        """Delete every secret whose name begins with `prefix`."""
+        named = tables.secrets.c.name.startswith(prefix, autoescape=True)
+        unit.conn.execute(sa.delete(tables.secrets).where(tables.secrets.c.scope == scope, named))
+
     def _seal(self, scope: str, name: str, value: str) -> bytes:
         nonce = secrets.token_bytes(NONCE)
         return nonce + self._aead.encrypt(nonce, value.encode(), _binding(scope, name))

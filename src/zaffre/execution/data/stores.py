@@ -52,9 +52,23 @@ def open_store(source: Source, name: str, roots: Path | None = None) -> Store:
     return _Objects(_open(source, roots), source.prefix, name)
 
 
-def _open(source: BucketSource | AzureSource, roots: Path | None) -> S3Store | AzureStore:
+def probe(source: Source, name: str, roots: Path | None = None) -> None:
+    """Raise StoreError or StoreUnavailable unless the store opens and can be listed; looks once and at one name only."""
+    if isinstance(source, FolderSource):
+        if not Path(source.path).is_dir():
+            raise StoreError(f"The folder '{source.path}' of datastore '{name}' does not exist.")
+        FolderStore(source, name)
+        return
+    with _told(name, ""):
+        store = _open(source, roots, {**_TIMES, "timeout": "20s"}, {"max_retries": 0})
+        next(iter(obstore.list(store, source.prefix or None, chunk_size=1)), None)
+
+
+def _open(
+    source: BucketSource | AzureSource, roots: Path | None, times: Any = _TIMES, retry: Any = _RETRY
+) -> S3Store | AzureStore:
     """Every value that obstore would otherwise take from the server's own environment is said."""
-    client: Any = {**_TIMES, **({"root_certificate": roots.read_bytes()} if roots is not None else {})}
+    client: Any = {**times, **({"root_certificate": roots.read_bytes()} if roots is not None else {})}
     if isinstance(source, BucketSource):
         key, secret = source.access_key_id, source.secret_access_key
         signed = {} if secret is None else {
@@ -67,7 +81,7 @@ def _open(source: BucketSource | AzureSource, roots: Path | None) -> S3Store | A
             virtual_hosted_style_request=False,
             skip_signature=secret is None,
             client_options=client,
-            retry_config=_RETRY,
+            retry_config=retry,
             **signed,  # type: ignore[arg-type]
         )
     return AzureStore(
@@ -77,7 +91,7 @@ def _open(source: BucketSource | AzureSource, roots: Path | None) -> S3Store | A
         use_emulator=False,
         use_fabric_endpoint=False,
         client_options=client,
-        retry_config=_RETRY,
+        retry_config=retry,
         **_azure_credential(source),
     )
 

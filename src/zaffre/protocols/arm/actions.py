@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from starlette.responses import Response
 
 from zaffre.errors import InvalidInput, NotFound
@@ -15,6 +16,11 @@ from zaffre.services.jobs import Jobs
 from zaffre.settings import Settings
 from zaffre.store import operations
 from zaffre.store.database import Database
+
+
+class SecretsAsked(msgspec.Struct, rename="camel", kw_only=True):
+    expirable_secret: bool = False
+    expire_after_hours: int = 1
 
 
 class Actions:
@@ -55,7 +61,12 @@ class Actions:
         )
 
     async def datastore_secrets(self, call: Call) -> Response:
-        return json_answer(await self._datastores.secrets(call.workspace, _last(call)))
+        """The one answer that holds a datastore's secret."""
+        asked = await call.parse(SecretsAsked)
+        found = await self._datastores.secrets(
+            call.workspace, _last(call), expirable=asked.expirable_secret, hours=asked.expire_after_hours
+        )
+        return json_answer(found, headers={"cache-control": "no-store"})
 
     async def cancel_job(self, call: Call) -> Response:
         operation = await self._jobs.cancel(call.actor, call.workspace, _last(call))

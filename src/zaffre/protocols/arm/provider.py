@@ -82,6 +82,9 @@ class Provider:
 
     async def _written(self, call: Call, body: dict[str, Any]) -> Response:
         written = await self._service.put(call.actor, call.workspace, self._kind, *_names(call), body)
+        return await self._answered(call, written)
+
+    async def _answered(self, call: Call, written: Written) -> Response:
         answer = (await self._shaped(call, [written.row]))[0]
         headers = {}
         if written.operation is not None:

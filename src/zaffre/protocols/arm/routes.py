@@ -5,8 +5,10 @@ from __future__ import annotations
 from zaffre.gateway.routes import WORKSPACE, Handler, Route, not_served
 from zaffre.protocols.arm import table
 from zaffre.protocols.arm.actions import Actions
+from zaffre.protocols.arm.datastores import DatastoreProvider
 from zaffre.protocols.arm.provider import Provider, Service
 from zaffre.protocols.arm.workspaces import WorkspaceProvider
+from zaffre.services.datastores import Datastores
 from zaffre.services.kinds.base import Kind
 from zaffre.services.workspaces import Workspaces
 from zaffre.settings import Settings
@@ -30,7 +32,7 @@ def routes(
         "Workspaces_ListByResourceGroup": homes.list_in_group,
         "Workspaces_ListBySubscription": homes.list_in_subscription,
     }
-    providers = {type_: Provider(settings, kind, services.get(type_, default)) for type_, kind in kinds.items()}
+    providers = {type_: _provider(settings, kind, services.get(type_, default)) for type_, kind in kinds.items()}
     made = []
     for operation in table.load():
         handler = special.get(operation.name) or actions.table.get((operation.type, operation.verb))
@@ -62,6 +64,12 @@ def routes(
             )
         )
     return made
+
+
+def _provider(settings: Settings, kind: Kind, service: Service) -> Provider:
+    if isinstance(service, Datastores):
+        return DatastoreProvider(settings, kind, service)
+    return Provider(settings, kind, service)
 
 
 def _action(operation: table.Operation) -> str:
