@@ -47,6 +47,14 @@ class Contract:
             return found_problems + [text for item in body["value"] for text in self._check(number, item, kind)]
         return list(self._check(number, body, kind))
 
+    def body_of(self, kind: str) -> int | None:
+        """The number of a resource kind's type."""
+        return self._kinds.get(kind.lower())
+
+    def type(self, number: int) -> Any:
+        """A type by its number, as make_arm_contract.py describes it."""
+        return self._types[number]
+
     def _check(self, number: int, value: Any, at: str, case: str | None = None) -> Iterator[str]:
         shape = self._types[number]
         if value is None or shape == "any":
