@@ -27,6 +27,7 @@ TITLES = {
     "arm": "Control plane (ARM)",
     "history": "Run history and data planes",
     "mlflow": "MLflow REST",
+    "registries": "Registries",
     "blob": "Azure Blob",
     "login": "Login",
     "manage": "Keys and principals (Zaffre's own)",

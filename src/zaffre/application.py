@@ -34,7 +34,7 @@ from zaffre.execution.data.expressions import check as check_command
 from zaffre.execution.data.expressions import section_inputs
 from zaffre.execution.data.sources import Source
 from zaffre.execution.data.stores import probe
-from zaffre.execution.environments.spec import EnvironmentSpec, resolve
+from zaffre.execution.environments.spec import EnvironmentSpec, curated_names, curated_version, resolve
 from zaffre.execution.executors.local import LocalExecutor
 from zaffre.gateway import no_edge
 from zaffre.gateway.answers import arm_error
@@ -42,9 +42,11 @@ from zaffre.gateway.app import Gateway
 from zaffre.gateway.recorder import Recorder
 from zaffre.protocols import arm, blob, health, history, login, mlflow
 from zaffre.protocols.arm.actions import Actions
+from zaffre.protocols.registries import routes as registry_routes
 from zaffre.runtime import Runtime
 from zaffre.services import kinds as kinds_module
 from zaffre.services.blobs import Blobs
+from zaffre.services.curated import Environments
 from zaffre.services.datastores import Datastores
 from zaffre.services.endpoints import Endpoints
 from zaffre.services.history import History
@@ -57,6 +59,7 @@ from zaffre.services.models import Models
 from zaffre.services.places import Places
 from zaffre.services.principals import Principals
 from zaffre.services.registered_models import RegisteredModels
+from zaffre.services.registries import Curated, Registries
 from zaffre.services.resources import Resources
 from zaffre.services.run_artifacts import RunArtifacts
 from zaffre.services.tokens import Tokens
@@ -107,6 +110,8 @@ class Application:
             _check_environment,
             None if settings.edge else no_edge.SCORING,
         )
+        registries = Registries(_curated())
+        environments = Environments(resources, registries)
         sources = ModelSources(database, places, tracking)
         models = RegisteredModels(resources, sources, blobs)
         run_logs = Logs(settings.jobs, settings.keys, blobs, runtime)
@@ -132,6 +137,8 @@ class Application:
                     {
                         "workspaces/datastores": datastores,
                         "workspaces/jobs": jobs,
+                        "workspaces/environments": environments,
+                        "workspaces/environments/versions": environments,
                         "workspaces/models/versions": Models(resources, sources),
                         "workspaces/onlineEndpoints": endpoints,
                         "workspaces/onlineEndpoints/deployments": endpoints,
@@ -147,6 +154,7 @@ class Application:
                     history.ArtifactHandlers(settings, RunArtifacts(database, workspaces, blobs), blobs),
                 ),
                 *mlflow.routes(settings, tracking, models, blobs),
+                *registry_routes(settings, registries),
             ],
             [blob.mount(blobs, tokens, settings, runtime)],
             {"arm": arm_error, "history": arm_error, "login": login.error_form, "mlflow": mlflow.error_form},
@@ -317,6 +325,15 @@ def _check_command(command: str, inputs: Any, outputs: Any) -> None:
 
 def _check_environment(image: str | None, conda: str | None, curated: str | None) -> None:
     resolve(EnvironmentSpec(image=image, conda=conda, curated=curated))
+
+
+def _curated() -> list[Curated]:
+    """The curated environments as the registry tells of them."""
+    found = [(name, resolve(EnvironmentSpec(curated=name))) for name in curated_names()]
+    return [
+        Curated(name=name, version=curated_version(name), python=recipe.python, requirements=recipe.requirements)
+        for name, recipe in found
+    ]
 
 
 def _deployment_logs(settings: Settings, slug: str, tail: int) -> str:

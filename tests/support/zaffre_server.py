@@ -113,6 +113,7 @@ class ZaffreServer:
             "IDENTITY_HEADER": self.credentials["api_key"],
             "MLFLOW_TRACKING_URI": f"{self.address}/tracking{self.scope}",
             "MLFLOW_TRACKING_TOKEN": self.credentials["api_key"],
+            "REGISTRY_DISCOVERY_ENDPOINT_URL": f"{self.address}/",
             "AZURE_SUBSCRIPTION_ID": self.credentials["subscription"],
             "AZURE_RESOURCE_GROUP": self.credentials["resource_group"],
             "AZUREML_WORKSPACE": self.credentials["workspace"],

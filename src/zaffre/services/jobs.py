@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from zaffre.errors import Conflict, InvalidInput, NotFound
 from zaffre.services.kinds.base import Document, Kind
 from zaffre.services.places import Places
+from zaffre.services.registries import curated_reference
 from zaffre.services.resources import ListQuery, Resources, Written, missing
 from zaffre.services.tracking import Tracking
 from zaffre.services.workspaces import Workspace
@@ -23,7 +24,6 @@ from zaffre.store.tracking import runs
 from zaffre.store.unit import Actor, Unit
 
 MUTABLE = ("displayName", "description", "tags", "isArchived", "properties", "services")
-CURATED_REGISTRY = "azureml://registries/azureml/environments/"
 
 
 class Checks(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,11 +245,9 @@ class Jobs:
 
 async def environment(places: Places, workspace: Workspace, text: str, field: str) -> Document:
     """The definition of an environment as `{image, conda}` or `{curated}`. Raises an error that names `field`."""
-    bare = text.removeprefix("azureml:")
-    if text.startswith(CURATED_REGISTRY):
-        return {"curated": text.removeprefix(CURATED_REGISTRY).split("/")[0]}
-    if bare.split("@")[0].split(":")[0].startswith("AzureML-"):
-        return {"curated": bare.split("@")[0].split(":")[0]}
+    curated = curated_reference(text, field)
+    if curated is not None:
+        return {"curated": curated}
     found = await places.asset(workspace, text, field, kinds=("environments",))
     properties: dict[str, Any] = found.row.body["properties"]
     if properties.get("build"):

@@ -74,6 +74,11 @@ def curated_names() -> list[str]:
     return sorted(_curated_table())
 
 
+def curated_version(name: str) -> str:
+    """The number of a curated environment's recipe here, which is raised when the recipe changes."""
+    return str(_curated_table()[name].get("version", 1))
+
+
 def _recipe(python: str, requirements: tuple[str, ...], options: tuple[str, ...]) -> Recipe:
     parts = [_FORMAT, python, requirements, options, platform.machine()]
     return Recipe(
