@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import edge, figures, job_start, machine, ray_jobs, start, tracking
+from benchmarks import edge, figures, job_start, lists, machine, ray_jobs, start, tracking
 from benchmarks.figures import Figure
 from benchmarks.server import Server
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-ALL = ("start", "job", "edge", "tracking")
+ALL = ("start", "job", "edge", "tracking", "lists")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +53,9 @@ def _measure(folder: Path, what: set[str], rounds: int, with_ray: bool) -> list[
         if "tracking" in what:
             _say("tracking")
             found += tracking.measure(server, rounds=rounds, requests=4000)
+        if "lists" in what:
+            _say("lists: writes what is listed first")
+            found += lists.measure(server, rounds=rounds)
         if "edge" in what:
             _say("edge: deploys an endpoint first, which builds an environment")
             found += edge.measure(server, rounds=rounds, requests=8000, real_requests=800)
