@@ -1,4 +1,5 @@
-"""Which server a command or a notebook means: the one of a home, or one remembered by name in `~/.config/zaffre/<name>`.
+"""Which server a command or a notebook means: the one of a home, or one remembered by name in `~/.config/zaffre/<name>`,
+which `zaffre login` writes for a server on another host.
 
 A home on this machine always wins over what a profile remembers of it: a restart may have changed its port.
 """
@@ -59,6 +60,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 def resolve(home: Path | None = None, name: str | None = None) -> Profile:
     """The server meant: by its home, by a profile's name, by `ZAFFRE_HOME` or `ZAFFRE_PROFILE`, else the default one.
 
+    Where no server has run on the default home, that is the profile `default`, or the only profile there is.
+
     It need not run; `require_running` checks. Raises ClientError when nothing is known of it.
     """
     if home is not None:
@@ -67,9 +70,10 @@ def resolve(home: Path | None = None, name: str | None = None) -> Profile:
         return of_home(default_home())
     name = name or os.environ.get("ZAFFRE_PROFILE") or None
     if name is None:
-        if (default_home() / "credentials").exists() or not path_of(DEFAULT_NAME).exists():
+        fallback = DEFAULT_NAME if path_of(DEFAULT_NAME).exists() else only_one()
+        if (default_home() / "credentials").exists() or fallback is None:
             return of_home(default_home())
-        name = DEFAULT_NAME
+        name = fallback
     return load(name)
 
 
@@ -113,7 +117,10 @@ def load(name: str) -> Profile:
     path = path_of(name)
     found = _read(path)
     if found is None:
-        raise ClientError(f"There is no profile '{name}' ({path}); `zaffre up --profile {name}` makes one.")
+        raise ClientError(
+            f"There is no profile '{name}' ({path}); `zaffre login URL --name {name}` makes one for a server on another host, "
+            f"`zaffre up --profile {name}` for one on this."
+        )
     home = found.get("home")
     if isinstance(home, str) and ("address" not in found or (Path(home) / "credentials").exists()):
         return of_home(Path(home))
@@ -121,6 +128,35 @@ def load(name: str) -> Profile:
         return _profile(found)
     except msgspec.ValidationError as error:
         raise ClientError(f"The profile {path} is damaged ({error}); remove it, or correct it.") from None
+
+
+def names() -> list[str]:
+    """The profiles there are."""
+    folder = path_of(DEFAULT_NAME).parent
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.is_file() and _NAME.fullmatch(path.name))
+
+
+def only_one() -> str | None:
+    """The name of the only profile; None when there are none or several."""
+    found = names()
+    return found[0] if len(found) == 1 else None
+
+
+def bundle_of(name: str) -> Path:
+    """Where the roots lie by which a server on another host is trusted. No profile has a name that begins with a dot."""
+    path = path_of(name)
+    return path.parent / ".trust" / f"{name}.pem"
+
+
+def remove(name: str) -> None:
+    """Forget a profile, and whom it trusts. Raises ClientError when there is none of that name."""
+    path = path_of(name)
+    if not path.is_file():
+        raise ClientError(f"There is no profile '{name}' ({path}).")
+    path.unlink()
+    bundle_of(name).unlink(missing_ok=True)
 
 
 def save(name: str, profile: Profile) -> Path:

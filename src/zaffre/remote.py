@@ -36,6 +36,10 @@ class Remote:
         self._bundle = bundle or profile.bundle
         self._opener: urllib.request.OpenerDirector | None = None
 
+    @property
+    def address(self) -> str:
+        return self._profile.address
+
     def call(
         self, method: str, path: str, body: object | None = None, headers: dict[str, str] | None = None
     ) -> dict[str, Any]:
@@ -81,11 +85,14 @@ class Remote:
 
     def _open(self, request: urllib.request.Request) -> Any:
         if self._opener is None:
-            context = ssl.create_default_context(cafile=self._bundle)
-            local = urlsplit(self._profile.address).hostname in _LOCAL
-            proxies = urllib.request.ProxyHandler({} if local else None)
-            self._opener = urllib.request.build_opener(proxies, urllib.request.HTTPSHandler(context=context))
+            self._opener = self.opener(ssl.create_default_context(cafile=self._bundle))
         return self._opener.open(request, timeout=self._timeout)
+
+    def opener(self, context: ssl.SSLContext) -> urllib.request.OpenerDirector:
+        """How requests reach the server when `context` says whom to trust."""
+        local = urlsplit(self._profile.address).hostname in _LOCAL
+        proxies = urllib.request.ProxyHandler({} if local else None)
+        return urllib.request.build_opener(proxies, urllib.request.HTTPSHandler(context=context), _NoRedirects())
 
     def _unreachable(self, reason: object) -> str:
         address = self._profile.address
@@ -96,6 +103,13 @@ class Remote:
         if isinstance(reason, ConnectionRefusedError):
             return f"Nothing listens at {address}; start the server with `zaffre up`."
         return f"{address} cannot be reached: {reason}."
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The library would send the key along to wherever an answer points."""
+
+    def redirect_request(self, *_answer: Any) -> None:
+        return None
 
 
 def _message(error: urllib.error.HTTPError) -> str:

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
 from tests.support.zaffre_server import ZaffreServer, eventually
-from zaffre.supervisor import client
+from zaffre.supervisor import client, platform_linux
 
 POINTERS = ("ARM_CLOUD", "AZUREML_", "IDENTITY_", "MLFLOW_", "ZAFFRE_", "AZURE_", "REGISTRY_")
 ASK = """
@@ -102,6 +103,80 @@ def test_connect_is_the_client_in_one_line(server: ZaffreServer, shell: dict[str
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "cli-two ['workspaceartifactstore', 'workspaceblobstore']"
+
+
+def test_keys_and_principals_by_hand(server: ZaffreServer, shell: dict[str, str]) -> None:
+    """What is printed is what a client signs in with, until it is taken back."""
+    home = ("--home", str(server.home))
+    made = zaffre("key", "create", "cli-key", "--expires", "90d", *home, env=shell)
+    key = made.stdout.strip()
+    assert made.returncode == 0 and key.startswith("zf_") and "not shown again" in made.stderr, made.stderr
+    assert server.request("GET", server.scope, token=key).status == 200
+    listed = zaffre("key", "list", *home, env=shell).stdout
+    assert "cli-key" in listed and "owner" in listed and key not in listed
+    taken = zaffre("key", "create", "cli-key", *home, env=shell)
+    assert taken.returncode == 1 and "'cli-key' already" in taken.stderr and taken.stdout == ""
+    assert zaffre("key", "create", "x", "--expires", "2020-01-01", *home, env=shell).returncode == 2
+    assert zaffre("key", "revoke", "cli-key", *home, env=shell).returncode == 0
+    assert server.request("GET", server.scope, token=key).status == 401
+
+    made = zaffre("principal", "create", "cli-ci", "--role", "Reader", *home, env=shell)
+    found = json.loads(made.stdout)
+    form = {"grant_type": "client_credentials", "client_id": found["appId"], "client_secret": found["password"]}
+    answer = server.request(
+        "POST",
+        f"/{found['tenant']}/oauth2/v2.0/token",
+        urlencode({**form, "scope": "https://ml.azure.com/.default"}).encode(),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+        token=None,
+    )
+    assert answer.status == 200, answer.body
+    second = zaffre("key", "create", "cli-ci-2", "--principal", "cli-ci", *home, env=shell).stdout.strip()
+    assert "cli-ci" in zaffre("principal", "list", *home, env=shell).stdout
+    assert zaffre("principal", "delete", "cli-ci", *home, env=shell).returncode == 0
+    for one in (answer.json["access_token"], second, found["password"]):
+        assert server.request("GET", server.scope, token=one).status == 401
+
+    before = json.loads(zaffre("keys", "list", "--json", *home, env=shell).stdout)
+    assert zaffre("keys", "rotate", *home, env=shell).returncode == 0
+    after = json.loads(zaffre("keys", "list", "--json", *home, env=shell).stdout)
+    assert [one["kid"] for one in after[1:]] == [one["kid"] for one in before] and after[0]["signs"]
+
+
+def test_a_server_on_another_host(shell: dict[str, str], tmp_path: Path) -> None:
+    """Reached by an address of this machine that is no loopback, with nothing but its name, a fingerprint and a key."""
+    home = tmp_path / "far"
+    addresses = platform_linux.own_addresses(4)
+    host = addresses[0] if addresses else "127.0.0.2"
+    shell = shell | {"NO_PROXY": host}
+    arguments = ("--port", "0", "--detach", "--listen", host, "--name", host, "--allow-unsafe-nginx")
+    started = zaffre("up", "--home", str(home), *arguments, env=shell)
+    try:
+        assert started.returncode == 0, started.stderr
+        found = json.loads(zaffre("status", "--json", "--home", str(home), env=shell).stdout)
+        address = f"https://{host}:{found['port']}"
+        assert f"{host}:{found['port']}" in found["listen"]
+        if addresses:
+            assert f"zaffre login {address}" in started.stdout and found["authority"] in started.stdout
+        key = tmp_path / "key"
+        key.write_text(zaffre("key", "create", "laptop", "--home", str(home), env=shell).stdout)
+        refused = zaffre("login", address, "--key-file", str(key), env=shell)
+        assert refused.returncode == 1 and found["authority"] in refused.stderr
+        done = zaffre(
+            "login", address, "--name", "far", "--key-file", str(key), "--fingerprint", found["authority"], env=shell
+        )
+        assert done.returncode == 0, done.stderr
+        asked = zaffre("run", "--profile", "far", "--workspace", "away", sys.executable, "-c", ASK, env=shell)
+        assert asked.returncode == 0 and "{'loss': 0.5}" in asked.stdout, asked.stderr
+        assert address in zaffre("status", env=shell).stdout  # the only profile there is
+        doctor = zaffre("doctor", "--profile", "far", env=shell)
+        assert doctor.returncode == 0 and "The key is accepted." in doctor.stdout, doctor.stdout
+        assert zaffre("logout", "far", "--revoke", env=shell).returncode == 0
+        assert zaffre("status", "--profile", "far", env=shell).returncode == 1
+        again = zaffre("login", address, "--key-file", str(key), "--fingerprint", found["authority"], env=shell)
+        assert again.returncode == 1 and "revoked" in again.stderr
+    finally:
+        zaffre("down", "--home", str(home), env=shell)
 
 
 def test_a_life_of_a_server_in_the_background(shell: dict[str, str], tmp_path: Path) -> None:

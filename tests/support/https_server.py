@@ -69,10 +69,12 @@ def _handler(server: HttpsServer) -> type[BaseHTTPRequestHandler]:
             content = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(content)))
+            if status in (301, 302, 307):
+                self.send_header("location", "https://elsewhere.example/")
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_PUT = answer
+        do_GET = do_PUT = do_POST = do_DELETE = answer
 
         def log_message(self, *_what: Any) -> None:
             """Quiet."""

@@ -1,6 +1,7 @@
 """The supervisor's parts, each alone."""
 
 import asyncio
+import ipaddress
 import os
 import signal
 import socket
@@ -167,10 +168,21 @@ def test_options() -> None:
     assert set(parse(["--home", "/h", "--host", "10.0.0.1"]).hosts) == {*loopbacks, "10.0.0.1"}
     assert set(parse(["--home", "/h", "--host", "0.0.0.0"]).hosts) == {*loopbacks, "0.0.0.0"} - {"127.0.0.1"}
     assert "0.0.0.0" not in parse(["--home", "/h", "--host", "0.0.0.0"]).own_names
+    everywhere = parse(["--home", "/h", "--listen", "0.0.0.0", "--listen", "::"])
+    own = {*platform_linux.own_addresses(4), *platform_linux.own_addresses(6)}
+    assert set(everywhere.reached_by) == own and own <= set(everywhere.own_names)
+    assert parse(["--home", "/h"]).reached_by == () and parse(["--home", "/h"]).open_hosts == ()
     assert parse(["--home", "/h"]).port is None
     for wrong in (["--port", "70000"], ["--port", "x"], ["--host", "name"]):
         with pytest.raises(SystemExit):
             parse(["--home", "/h", *wrong])
+
+
+def test_own_addresses_are_what_others_may_use() -> None:
+    for version in (4, 6):
+        for text in platform_linux.own_addresses(version):
+            address = ipaddress.ip_address(text)
+            assert address.version == version and not address.is_loopback and not address.is_link_local
 
 
 def test_facts_of_a_process_with_a_name_full_of_brackets() -> None:

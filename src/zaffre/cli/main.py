@@ -18,6 +18,11 @@ COMMANDS = {
     "status": "What runs: address, processes, jobs, endpoints.",
     "env": "Print the variables that point clients at it, for eval.",
     "run": "Run one command with these variables.",
+    "login": "Remember a server on another host, and your key there.",
+    "logout": "Forget it again.",
+    "key": "API keys: create, list, revoke.",
+    "principal": "Service principals: create, list, delete.",
+    "keys": "The keys that sign tokens: rotate, list.",
     "doctor": "Say what is wrong and what to do about it.",
     "version": "The versions of Zaffre and of what it works with.",
 }

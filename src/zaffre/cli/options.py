@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from zaffre.remote import Remote
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +37,28 @@ def server(function: F) -> F:
     return home(named(function))
 
 
+def remote(home: Path | None, profile: str | None) -> Remote:
+    """The running server that `--home` or `--profile` means, ready to be asked."""
+    from zaffre import profiles
+    from zaffre.remote import Remote
+
+    return Remote(profiles.require_running(profiles.resolve(home, profile)))
+
+
+def quoted(name: str) -> str:
+    """A name as one part of a path."""
+    from urllib.parse import quote
+
+    return quote(name, safe="")
+
+
+def expires(function: F) -> F:
+    """`--expires`, for keys and secrets; an ISO 8601 time, or None."""
+    return click.option(
+        "--expires", callback=_when, metavar="WHEN", help="When it ends: 90d, 12h, or a date; otherwise never."
+    )(function)
+
+
 def workspace(function: F) -> F:
     """Which workspace is meant; those that are missing are made."""
     for option, words in (
@@ -51,3 +78,22 @@ def warn_of_stray_credentials() -> None:
             f"Unset it; `zaffre doctor` says more.",
             err=True,
         )
+
+
+def _when(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    now = datetime.datetime.now(datetime.UTC)
+    span = re.fullmatch(r"(\d{1,6})([hdw])", value)
+    try:
+        if span is not None:
+            then = now + datetime.timedelta(hours=int(span[1]) * {"h": 1, "d": 24, "w": 7 * 24}[span[2]])
+        else:
+            then = datetime.datetime.fromisoformat(value).astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{value!r} is neither a span such as 90d or 12h nor a date such as 2027-01-31."
+        ) from None
+    if then <= now:
+        raise click.BadParameter(f"{value!r} lies in the past.")
+    return then.isoformat(timespec="seconds").replace("+00:00", "Z")

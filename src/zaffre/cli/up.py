@@ -23,11 +23,12 @@ from zaffre.settings import default_home
     help="The port; otherwise ZAFFRE_PORT, else the last one of this home, else 8443. 0: any free one.",
 )
 @click.option(
+    "--listen",
     "--host",
     "hosts",
     multiple=True,
     metavar="ADDRESS",
-    help="An address to listen on, as often as needed; otherwise this machine only.",
+    help="An address other machines may reach it on (0.0.0.0: all), as often as needed; otherwise this machine only.",
 )
 @click.option(
     "--name",

@@ -4,6 +4,8 @@ Making one needs a crypto library, which this process never loads.
 """
 
 import asyncio
+import base64
+import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +38,17 @@ async def make(home: Home, names: Sequence[str]) -> None:
     _, errors = await process.communicate()
     if process.returncode != 0:
         raise SupervisorError(f"The certificates could not be made: {errors.decode(errors='replace').strip()}")
+
+
+def fingerprint(home: Home) -> str | None:
+    """SHA-256 of the authority's certificate, as `openssl x509 -fingerprint -sha256` shows it; None when there is none."""
+    try:
+        text = (home.path / "ca" / "ca.pem").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None
+    body = "".join(line for line in text.splitlines() if not line.startswith("-----"))
+    digest = hashlib.sha256(base64.b64decode(body)).hexdigest().upper()
+    return ":".join(digest[index : index + 2] for index in range(0, len(digest), 2))
 
 
 async def renew(home: Home, names: Sequence[str], log: Callable[[str, str], None]) -> None:

@@ -20,7 +20,8 @@ _LONGEST_PATH = 107
 def status(home: Path) -> dict[str, Any] | None:
     """What runs on this home, or None when no supervisor does.
 
-    `{"pid", "port", "address", "since", "application": {"pid", "ready", "restarts"},
+    `{"pid", "port", "address", "since", "listen": ["127.0.0.1:8443", …],
+    "authority": SHA-256 of the CA | None, "application": {"pid", "ready", "restarts"},
     "nginx": {"pid", "version", "adopted"} | None}`. Raises `SupervisorError` when the supervisor gives no answer.
     """
     try:

@@ -137,7 +137,7 @@ def _why(host: str, port: int, error: OSError) -> str:
         by = f" by process {holder[0]} ({holder[1]})" if holder else ""
         return f"Port {port} on {host} is taken{by}. End that program, or choose another port: --port N."
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this machine; give --host one that is."
+        return f"{host} is no address of this machine; give --listen one that is."
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"This user may not listen on port {port} of {host}; choose one above 1023: --port N."
     return f"Port {port} on {host} could not be bound: {os.strerror(error.errno or 0)}."

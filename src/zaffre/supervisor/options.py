@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zaffre.supervisor import platform_linux
 from zaffre.supervisor.listeners import is_loopback, with_loopbacks
 
 
@@ -34,10 +35,20 @@ class Options:
     @property
     def own_names(self) -> tuple[str, ...]:
         """What this server may be called: the certificate's names, and the hosts links may be written for."""
-        hosts = [host for host in self.hosts if not ipaddress.ip_address(host).is_unspecified]
         return tuple(
-            dict.fromkeys(["localhost", socket.gethostname().lower(), "127.0.0.1", "::1", *hosts, *self.names])
+            dict.fromkeys(
+                ["localhost", socket.gethostname().lower(), "127.0.0.1", "::1", *self.reached_by, *self.names]
+            )
         )
+
+    @property
+    def reached_by(self) -> tuple[str, ...]:
+        """The addresses other machines may use; for "all", those this machine has now."""
+        found: list[str] = []
+        for host in self.open_hosts:
+            address = ipaddress.ip_address(host)
+            found += platform_linux.own_addresses(address.version) if address.is_unspecified else [host]
+        return tuple(dict.fromkeys(found))
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -47,7 +58,10 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--port", type=_port, help="the port to listen on; the last one of this home, else 8443; 0: any"
     )
-    parser.add_argument("--host", type=_host, action="append", help="an address to listen on beside the loopbacks")
+    parser.add_argument(
+        "--listen", "--host", dest="host", type=_host, action="append",
+        help="an address to listen on beside the loopbacks",
+    )  # fmt: skip
     parser.add_argument("--name", action="append", default=[], help="a further name this server is reached by")
     parser.add_argument(
         "--no-edge", action="store_true", help="no nginx: everything but scoring and notebooks is served"

@@ -1,7 +1,9 @@
 """Every call that only Linux has: process facts from /proc, pidfds, dying with the parent, and who holds a port."""
 
 import ctypes
+import ipaddress
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,6 +58,21 @@ def children(pid: int) -> list[int]:
 def session_members(session: int) -> list[int]:
     """The living processes of a session. Its number is not given out again while there is one."""
     return [pid for pid, facts in _processes() if facts.session == session and facts.state not in "ZX"]
+
+
+def own_addresses(version: int) -> list[str]:
+    """The addresses of this machine by which others may reach it: none of the loopback's, none that needs a zone."""
+    try:
+        if version == 4:
+            text = Path("/proc/net/fib_trie").read_text(encoding="ascii")
+            found = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", text)
+        else:
+            lines = Path("/proc/net/if_inet6").read_text(encoding="ascii").splitlines()
+            found = [str(ipaddress.IPv6Address(int(line.split()[0], 16))) for line in lines]
+    except OSError:  # the kernel was built without it
+        return []
+    addresses = (ipaddress.ip_address(one) for one in dict.fromkeys(found))
+    return [str(one) for one in addresses if not one.is_loopback and not one.is_link_local]
 
 
 def open_pidfd(pid: int) -> int | None:

@@ -85,6 +85,8 @@ class Supervisor:
             if self._options.edge
             else None,
             "since": self._since,
+            "listen": list(listeners.addresses(self._options.hosts, self._port)),
+            "authority": certificate.fingerprint(self._home),
         }
 
     def request_stop(self, *, cancel_jobs: bool) -> None:
@@ -193,6 +195,11 @@ class Supervisor:
         self._console.say(f'  use   eval "$(zaffre env --home {shlex.quote(str(home))})"')
         if not self._options.edge:
             self._console.say("  no edge: scoring and notebooks answer 501")
+        if self._options.open_hosts:
+            name = (*self._options.names, *self._options.reached_by, socket.gethostname().lower())[0]
+            shown = f"[{name}]" if ":" in name else name
+            self._console.say(f"  others  zaffre login https://{shown}:{self._port}")
+            self._console.say(f"          authority SHA-256 {certificate.fingerprint(self._home)}")
         self._console.started()
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:

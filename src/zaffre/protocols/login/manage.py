@@ -55,6 +55,7 @@ def routes(settings: Settings, tokens: Tokens, keys: ApiKeys, principals: Princi
                 "name": who.name,
                 "kind": who.kind,
                 "role": who.role,
+                "keyId": who.key,
                 "tenantId": TENANT,
                 "subscription": settings.subscription,
                 "resourceGroup": settings.resource_group,
