@@ -24,6 +24,7 @@ from zaffre import logs as server_log
 from zaffre import settings as settings_module
 from zaffre.control.edge import EdgeController
 from zaffre.control.endpoints import EndpointController
+from zaffre.control.garbage import Garbage
 from zaffre.control.jobs import JobController
 from zaffre.control.link import SupervisorLink
 from zaffre.control.maintenance import Maintenance
@@ -40,12 +41,13 @@ from zaffre.gateway import no_edge
 from zaffre.gateway.answers import arm_error
 from zaffre.gateway.app import Gateway
 from zaffre.gateway.recorder import Recorder
-from zaffre.protocols import arm, blob, health, history, login, mlflow
+from zaffre.protocols import arm, blob, health, history, login, mlflow, upkeep
 from zaffre.protocols.arm.actions import Actions
 from zaffre.protocols.registries import routes as registry_routes
 from zaffre.runtime import Runtime
 from zaffre.services import kinds as kinds_module
 from zaffre.services.blobs import Blobs
+from zaffre.services.collection import Collector
 from zaffre.services.curated import Environments
 from zaffre.services.datastores import Datastores
 from zaffre.services.endpoints import Endpoints
@@ -96,6 +98,7 @@ class Application:
         tokens = Tokens(settings, runtime, lambda scope, run: _is_live(database, scope, run), keys.is_good)
         database.bells.listen(KEYS, tokens.end_key)
         blobs = Blobs(database, objects, workspaces)
+        garbage = Garbage(settings, database, Collector(database, objects))
         self._kinds = kinds = kinds_module.load()
         resources = Resources(database, vault, kinds)
         places = Places(resources)
@@ -155,6 +158,7 @@ class Application:
                 ),
                 *mlflow.routes(settings, tracking, models, blobs),
                 *registry_routes(settings, registries),
+                *upkeep.routes(garbage.collect),
             ],
             [blob.mount(blobs, tokens, settings, runtime)],
             {"arm": arm_error, "history": arm_error, "login": login.error_form, "mlflow": mlflow.error_form},
@@ -178,7 +182,7 @@ class Application:
             bell,
         )
         self.job_service = jobs
-        self.maintenance = Maintenance(settings, database, blobs, tokens)
+        self.maintenance = Maintenance(settings, database, garbage, tokens)
         self.bell = BellSocket(bell, self.jobs.ring)
         nginx = find_nginx(os.environ.get("ZAFFRE_NGINX")) if settings.edge else None
         edge = EdgeController(database, vault, settings.edge_folder, listen, nginx, link.edge_changed)

@@ -18,6 +18,7 @@ from zaffre.protocols.blob.documents import error_answer
 from zaffre.runtime import Runtime
 from zaffre.services.access import Principal
 from zaffre.services.blobs import Blobs
+from zaffre.services.collection import Collector
 from zaffre.services.keys import ApiKeys
 from zaffre.services.tokens import MACHINE_LEARNING, STORAGE, Tokens
 from zaffre.services.workspaces import Workspace, Workspaces
@@ -52,6 +53,7 @@ class Services:
         self.objects = Objects(self.settings.objects, self.clock)
         self.workspaces = Workspaces(self.database, Vault(self.settings.keys / "vault.key"), "local")
         self.blobs = Blobs(self.database, self.objects, self.workspaces)
+        self.collector = Collector(self.database, self.objects)
         self.tokens = Tokens(self.settings, self.clock, lambda _scope, _run: True)
         self.workspace = asyncio.run(self.workspaces.create(PLATFORM, "sub", "group", "one", {}))
         self.other = asyncio.run(self.workspaces.create(PLATFORM, "sub", "group", "two", {}))

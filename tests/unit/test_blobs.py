@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +16,7 @@ from sqlalchemy import event
 from tests.support.blob_server import Services
 from tests.support.databases import postgres_url  # noqa: F401  (a fixture)
 from zaffre.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, TooLarge
-from zaffre.services.blobs import GRACE_MS, STAGED_MS, Content
+from zaffre.services.blobs import Content
 from zaffre.services.blocks import Pick
 from zaffre.services.conditions import Conditions, NotModified
 from zaffre.store import blobs as rows
@@ -45,10 +43,6 @@ async def stream(*chunks: bytes) -> AsyncIterator[bytes]:
 def put(services: Services, name: str, data: bytes = b"data", conditions: Conditions = Conditions()) -> Blob:  # noqa: B008
     account = services.workspace.account
     return asyncio.run(services.blobs.put(account, BOX, name, stream(data), conditions=conditions))
-
-
-def objects_of(services: Services) -> set[str]:
-    return {path.name for path in services.settings.objects.rglob("*") if path.is_file()}
 
 
 # ---- the service
@@ -264,82 +258,6 @@ def test_writing_or_deleting_the_blob_drops_its_staged_blocks(services: Services
     asyncio.run(services.blobs.delete(services.workspace.account, BOX, "x"))
     with pytest.raises(NotFound):
         asyncio.run(services.blobs.block_lists(services.workspace.account, BOX, "x"))
-
-
-# ---- collecting
-
-
-def test_unreferenced_bytes_go_and_no_others(services: Services) -> None:
-    account, blobs = services.workspace.account, services.blobs
-    put(services, "kept", b"kept")
-    put(services, "replaced", b"old")
-    put(services, "gone", b"gone")
-    stage(services, "open", "b1", b"staged")
-    asyncio.run(blobs.copy(account, BOX, "copy", (account, BOX, "gone")))
-    put(services, "replaced", b"new")
-    asyncio.run(blobs.delete(account, BOX, "gone"))
-    assert len(objects_of(services)) == 5
-
-    for _ in range(3):  # too young, however often one looks
-        assert asyncio.run(blobs.collect()) == 0
-    services.clock.ahead_ms += GRACE_MS + 1000
-    assert asyncio.run(blobs.collect()) == 0, "old enough, but a reader may have looked it up just before"
-    services.clock.ahead_ms += GRACE_MS + 1000
-    assert asyncio.run(blobs.collect()) == 1
-    assert hashlib.sha256(b"old").hexdigest() not in objects_of(services)
-    for name, data in (("kept", b"kept"), ("replaced", b"new"), ("copy", b"gone")):
-        assert asyncio.run(blobs.get_bytes(account, BOX, name)) == data
-    assert commit(services, "open", ("Latest", "b1")) == b"staged"
-
-
-def test_blocks_nobody_commits_go_after_a_week(services: Services) -> None:
-    stage(services, "x", "b1", b"forgotten")
-    services.clock.ahead_ms += STAGED_MS + 1000
-    assert asyncio.run(services.blobs.collect()) == 0
-    services.clock.ahead_ms += GRACE_MS + 1000
-    assert asyncio.run(services.blobs.collect()) == 1
-    assert objects_of(services) == set()
-
-
-def test_writing_what_is_about_to_be_collected_keeps_it(services: Services) -> None:
-    account, blobs = services.workspace.account, services.blobs
-    put(services, "x", b"twice")
-    asyncio.run(blobs.delete(account, BOX, "x"))
-    services.clock.ahead_ms += GRACE_MS + 1000
-    asyncio.run(blobs.collect())
-    services.clock.ahead_ms += GRACE_MS + 1000
-    put(services, "y", b"twice")
-    assert asyncio.run(blobs.collect()) == 0
-    services.clock.ahead_ms += 2 * GRACE_MS
-    assert asyncio.run(blobs.collect()) == 0
-    assert asyncio.run(blobs.get_bytes(account, BOX, "y")) == b"twice"
-
-
-def test_collecting_between_a_writers_bytes_and_its_row_loses_nothing(
-    services: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The bytes lay there unreferenced for hours and are about to go, just when somebody brings them again."""
-    account, blobs = services.workspace.account, services.blobs
-    put(services, "x", b"same")
-    stage(services, "z", "b1", b"block")
-    for name in ("x", "z"):
-        with contextlib.suppress(NotFound):
-            asyncio.run(blobs.delete(account, BOX, name))
-    services.database.write_now(lambda unit: rows.unstage_older(unit, unit.now + 1))
-    services.clock.ahead_ms += GRACE_MS + 1000
-    asyncio.run(blobs.collect())
-    services.clock.ahead_ms += GRACE_MS + 1000
-    put_stream, collected = services.objects.put_stream, []
-
-    async def collecting(*args: Any, **kwargs: Any) -> Any:
-        stored = await put_stream(*args, **kwargs)
-        collected.append(await blobs.collect())
-        return stored
-
-    monkeypatch.setattr(services.objects, "put_stream", collecting)
-    put(services, "y", b"same")
-    assert collected == [1], "the block's bytes went, those brought again did not"
-    assert asyncio.run(blobs.get_bytes(account, BOX, "y")) == b"same"
 
 
 # ---- listing

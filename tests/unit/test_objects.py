@@ -19,6 +19,7 @@ import pytest
 
 from zaffre.errors import InvalidInput, StorageFull, ZaffreError
 from zaffre.runtime import Runtime
+from zaffre.store import drafts
 from zaffre.store import objects as module
 from zaffre.store.objects import BUFFER, Objects
 
@@ -157,7 +158,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(
         written += done
         return done
 
-    monkeypatch.setattr(module.os, "write", filling)
+    monkeypatch.setattr(drafts.os, "write", filling)
     with pytest.raises(StorageFull, match="disk is full"):
         asyncio.run(objects.put_stream(stream(*[b"q" * 700_000] * 9)))
     objects.close()

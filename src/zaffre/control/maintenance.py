@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable
 
 import sqlalchemy as sa
 
+from zaffre.control.garbage import Garbage
 from zaffre.errors import ZaffreError
-from zaffre.execution.files import remove_tree
-from zaffre.services.blobs import Blobs
 from zaffre.services.tokens import Tokens
 from zaffre.serving import server
 from zaffre.settings import Settings
-from zaffre.store import jobs, tables
+from zaffre.store import tables
 from zaffre.store.database import Database
 from zaffre.store.unit import Unit
 
@@ -28,11 +27,11 @@ class Maintenance:
     """One task; a chore that fails is logged and tried again the next time."""
 
     def __init__(
-        self, settings: Settings, database: Database, blobs: Blobs, tokens: Tokens, every_s: float = EVERY_S
+        self, settings: Settings, database: Database, garbage: Garbage, tokens: Tokens, every_s: float = EVERY_S
     ) -> None:
         self._settings = settings
         self._database = database
-        self._blobs = blobs
+        self._garbage = garbage
         self._tokens = tokens
         self._every_s = every_s
         self._task: asyncio.Task[None] | None = None
@@ -47,8 +46,7 @@ class Maintenance:
 
     async def once(self) -> None:
         chores: tuple[Callable[[], Awaitable[object]], ...] = (
-            self.remove_job_folders,
-            self._blobs.collect,
+            self._garbage.collect,
             self._trim_logs,
             self._forget_events,
             self._tend_keys,
@@ -58,19 +56,6 @@ class Maintenance:
                 await chore()
             except (ZaffreError, OSError) as error:
                 _log.warning("chore failed", extra={"chore": chore.__name__, "error": str(error)})
-
-    async def remove_job_folders(self) -> None:
-        """Folders of jobs that are over: a server killed between the end of a job and its last step leaves one.
-
-        A job whose files could not be stored keeps its folder: its logs are nowhere else.
-        """
-        if not self._settings.jobs.is_dir():
-            return
-        for folder in self._settings.jobs.glob("*/*"):
-            scope, id_ = folder.parts[-2:]
-            job = await self._database.read(lambda conn, s=scope, i=id_: jobs.get(conn, s, i))  # type: ignore[misc]
-            if job is None or job.logs_stored:
-                await asyncio.to_thread(remove_tree, folder)
 
     async def _trim_logs(self) -> None:
         for folder in self._settings.deployments.glob("*"):

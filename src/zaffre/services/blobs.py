@@ -1,7 +1,7 @@
 """Blobs: bytes under a name in a container of a workspace's storage account.
 
 Every write is bytes first, row second: what a row names is on disk. Every read is row first, and the bytes of a row
-that was replaced meanwhile stay for an hour (`GRACE_MS`), so whoever holds a name of bytes has time to read them.
+that was replaced meanwhile stay for an hour (`services.collection`), so whoever holds a name of bytes has time to read them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ import sqlalchemy as sa
 from zaffre.errors import Conflict, InvalidInput, NotFound, TooLarge, Unavailable
 from zaffre.services import blocks
 from zaffre.services import conditions as cond
-from zaffre.services.blocks import Pick, Piece
+from zaffre.services.blocks import Pick
 from zaffre.services.conditions import Conditions
 from zaffre.services.storage_accounts import StorageAccounts
-from zaffre.services.workspaces import Workspace, Workspaces
+from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace, Workspaces
 from zaffre.store import blobs as rows
 from zaffre.store.blobs import Blob, BlobInfo, Block, Container
 from zaffre.store.database import Database
-from zaffre.store.objects import Objects, Stored
+from zaffre.store.drafts import Stored
+from zaffre.store.objects import Objects
 from zaffre.store.unit import Actor, Unit
 
 OCTETS = "application/octet-stream"
-GRACE_MS = 60 * 60 * 1000
-STAGED_MS = 7 * 24 * 60 * 60 * 1000  # Azure, too, forgets blocks that nobody committed for a week
 NAME_LIMIT = 1024
 BLOCKS_LIMIT = 50_000
 READ_LIMIT = 16 * 1024 * 1024
@@ -90,6 +89,29 @@ class Blobs:
 
     async def containers(self, account: str) -> list[Container]:
         return await self._database.read(lambda conn: rows.containers(conn, account))
+
+    async def delete_container(self, account: str, name: str, actor: Actor, conditions: Conditions = cond.NONE) -> None:
+        """Delete it with all its blobs. Raises Conflict for those that a workspace's own datastores stand on."""
+        workspace = await self.account(account)
+        if name in (workspace.container, ARTIFACT_CONTAINER):
+            message = f"The container '{name}' belongs to the workspace '{workspace.name}'; it goes with it."
+            raise Conflict(message, code="OperationNotAllowedOnContainer")
+
+        def work(unit: Unit) -> None:
+            found = _container(unit.conn, account, name)
+            conditions.check_container(found)
+            rows.discard_container(unit, found.pk)
+            unit.audit(actor, "workspaces/containers/delete", f"{workspace.path}/containers/{name}")
+
+        await self._database.write(work)
+
+    async def delete_tree(self, account: str, container: str, prefix: str) -> int:
+        """Delete every blob whose name begins with `prefix`; how many there were."""
+
+        def work(unit: Unit) -> int:
+            return rows.delete_tree(unit, _container(unit.conn, account, container).pk, prefix)
+
+        return await self._database.write(work)
 
     # ---- writing
 
@@ -177,13 +199,11 @@ class Blobs:
         pieces = await self._database.read(
             lambda conn: blocks.resolve(conn, _container(conn, account, container).pk, name, picks)
         )
-        whole = pieces[0] if len(pieces) == 1 and pieces[0].whole else None
-        if whole is not None and await self.objects.touch(whole.sha256):
-            stored = Stored(sha256=whole.sha256, size=whole.size, md5=None)
-        else:
-            size = sum(piece.size for piece in pieces)
-            stored = await self.objects.put_stream(self._joined(pieces), size=size, want_md5=False)
-        made_of = [(piece.id, piece.size) for piece in pieces]
+        try:
+            stored = await self.objects.compose([piece.part for piece in pieces])
+        except FileNotFoundError:
+            raise Unavailable("A block was committed by somebody else meanwhile. Repeat the request.") from None
+        made_of = [(piece.id, piece.part.size) for piece in pieces]
         return await self._record(account, container, name, stored, content, metadata, conditions, made_of)
 
     async def copy(
@@ -237,7 +257,7 @@ class Blobs:
         )
 
     async def delete(self, account: str, container: str, name: str, conditions: Conditions = cond.NONE) -> None:
-        """Delete the blob with its staged blocks; `collect` frees the bytes later."""
+        """Delete the blob with its staged blocks; the collector frees the bytes later."""
 
         def work(unit: Unit) -> None:
             found = _blob(unit.conn, account, container, name, lock=True)
@@ -311,29 +331,6 @@ class Blobs:
 
         return await self._database.read(work)
 
-    # ---- housekeeping
-
-    async def collect(self, grace_ms: int = GRACE_MS) -> int:
-        """Delete bytes that nothing has referred to for `grace_ms`; how many objects went.
-
-        An object goes when a run of this at least that long ago found it unreferenced, this one does, too, and nobody
-        wrote or touched it in between; so nobody can be about to refer to it, nor be reading what he just looked up.
-        """
-        now = self._database.runtime.now()
-        await self._database.write(lambda unit: rows.unstage_older(unit, now - STAGED_MS))
-        orphans: dict[str, int] = {}
-        deleted = 0
-        async for names in self.objects.untouched(now - grace_ms):
-            used = await self._database.read(lambda conn, names=names: rows.referenced(conn, names))  # type: ignore[misc]
-            for sha256 in set(names) - used:
-                seen = self._orphans.get(sha256, now)
-                if seen <= now - grace_ms and await self.objects.delete(sha256, before=now - grace_ms):
-                    deleted += 1
-                else:
-                    orphans[sha256] = seen
-        self._orphans = orphans
-        return deleted
-
     async def record_denial(self, actor: Actor, action: str, target: str) -> None:
         """Leave an audit record of what somebody known was not allowed to do."""
         await self._database.write(lambda unit: unit.audit(actor, action, target, outcome="denied"))
@@ -382,15 +379,6 @@ class Blobs:
             return _blob(unit.conn, account, container, name)
 
         return await self._database.write(work)
-
-    async def _joined(self, pieces: Sequence[Piece]) -> AsyncIterator[bytes]:
-        for piece in pieces:
-            try:
-                chunks = await self.objects.open(piece.sha256, piece.start, piece.start + piece.size)
-            except FileNotFoundError:
-                raise Unavailable("A block was committed by somebody else meanwhile. Repeat the request.") from None
-            async for chunk in chunks:
-                yield chunk
 
     def _etag(self) -> str:
         return "0x" + self._database.runtime.hex_id()[:16].upper()

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from zaffre.errors import InvalidInput
 from zaffre.store import blobs as rows
+from zaffre.store.parts import Part
 
 
 class Pick(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,13 +25,10 @@ class Pick(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
-    """`size` bytes of an object, from `start` on; `whole` when that is all of it."""
+    """A block and where its bytes lie."""
 
     id: str
-    sha256: str
-    start: int
-    size: int
-    whole: bool
+    part: Part
 
 
 def resolve(conn: sa.Connection, container_pk: int, name: str, picks: Sequence[Pick]) -> list[Piece]:
@@ -41,7 +39,7 @@ def resolve(conn: sa.Connection, container_pk: int, name: str, picks: Sequence[P
         piece: Piece | None = None
         if pick.source != "Committed" and pick.id in staged:
             block = staged[pick.id]
-            piece = Piece(id=block.id, sha256=block.sha256, start=0, size=block.size, whole=True)
+            piece = Piece(id=block.id, part=Part(block.sha256, 0, block.size))
         elif pick.source != "Uncommitted":
             piece = own.get(pick.id)
         if piece is None:
@@ -57,6 +55,6 @@ def _own(conn: sa.Connection, container_pk: int, name: str) -> dict[str, Piece]:
     if blob is None:
         return found
     for id_, size in rows.committed(conn, blob.pk):
-        found[id_] = Piece(id=id_, sha256=blob.sha256, start=start, size=size, whole=size == blob.size)
+        found[id_] = Piece(id=id_, part=Part(blob.sha256, start, size))
         start += size
     return found

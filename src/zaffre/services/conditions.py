@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from zaffre.errors import Conflict, PreconditionFailed, ZaffreError
-from zaffre.store.blobs import Blob
+from zaffre.store.blobs import Blob, Container
 
 ANY = "*"
 # How a signed address names the etag that an upload takes the place of. azure-storage-blob hands on only the parameters of a
@@ -50,6 +50,14 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
             raise PreconditionFailed(f"The blob '{name}' has the etag that If-None-Match excludes.")
         if self.modified_since is not None and _second(blob) <= self.modified_since:
             raise PreconditionFailed(f"The blob '{name}' has not changed since the time of If-Modified-Since.")
+
+    def check_container(self, container: Container) -> None:
+        """Raise PreconditionFailed unless the container may be deleted; containers know times only."""
+        changed = container.created_at // 1000 * 1000
+        if self.modified_since is not None and changed <= self.modified_since:
+            raise PreconditionFailed(f"The container '{container.name}' has not changed since that time.")
+        if self.unmodified_since is not None and changed > self.unmodified_since:
+            raise PreconditionFailed(f"The container '{container.name}' has changed since that time.")
 
     def _check_wanted(self, blob: Blob) -> None:
         if self.match and ANY not in self.match and blob.etag not in self.match:

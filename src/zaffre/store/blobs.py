@@ -18,6 +18,7 @@ _c, _b, _k = tables.blob_containers, tables.blobs, tables.blob_blocks
 _COLUMNS = [column for column in _b.c if column.name != "blocks"]  # `blocks` may be megabytes; only a commit wants it
 _NAMES = [column.name for column in _COLUMNS]
 WALK_BATCH = 250
+DISCARDED = "$discarded-"  # begins the name of a container that is being deleted; no client can ask for such a name
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +29,10 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Blob(msgspec.Struct, frozen=True, kw_only=True):
-    """One blob. `md5` is base64 and may be unknown; `etag` has no quotes; `headers` are the content headers to echo."""
+    """One blob. `md5` is base64 and may be unknown; `etag` has no quotes; `headers` are the content headers to echo.
+
+    `sha256` names its bytes in the object store: it is their hash, or stands for a list of parts (`store.parts`).
+    """
 
     pk: int
     container: int
@@ -61,20 +65,45 @@ class BlobInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def container(conn: sa.Connection, account: str, name: str) -> Container | None:
+    if name.startswith(DISCARDED):
+        return None
     found = conn.execute(sa.select(_c).where(_c.c.account == account, _c.c.name == name)).mappings().one_or_none()
     return None if found is None else Container(**found)
 
 
 def containers(conn: sa.Connection, account: str) -> list[Container]:
-    """All containers of an account by name; there are few."""
-    found = [Container(**row) for row in conn.execute(sa.select(_c).where(_c.c.account == account)).mappings()]
-    return sorted(found, key=lambda one: one.name)
+    """All containers of an account by name."""
+    query = sa.select(_c).where(_c.c.account == account, ~_c.c.name.startswith(DISCARDED, autoescape=True))
+    return sorted((Container(**row) for row in conn.execute(query).mappings()), key=lambda one: one.name)
 
 
 def make_container(unit: Unit, account: str, name: str) -> bool:
     """Add the container; False when there is one."""
     values = {"account": account, "name": name, "created_at": unit.now}
     return _inserted(unit, inserts.insert(unit.conn, _c).values(values).on_conflict_do_nothing().returning(_c.c.pk))
+
+
+def discard_container(unit: Unit, pk: int) -> None:
+    """The container is gone for everybody at once; `purge` removes what is in it."""
+    unit.conn.execute(sa.update(_c).where(_c.c.pk == pk).values(name=f"{DISCARDED}{pk}"))
+
+
+def discard_account(unit: Unit, account: str) -> None:
+    """The same for all containers of an account, in the transaction that deletes its workspace."""
+    for found in containers(unit.conn, account):
+        discard_container(unit, found.pk)
+
+
+def purge(unit: Unit, limit: int) -> int:
+    """Remove up to `limit` blobs of discarded containers, then those that are empty; how many blobs went."""
+    gone = sa.select(_c.c.pk).where(_c.c.name.startswith(DISCARDED, autoescape=True))
+    some = sa.select(_b.c.pk).where(_b.c.container.in_(gone)).limit(limit)
+    removed = unit.conn.execute(sa.delete(_b).where(_b.c.pk.in_(some))).rowcount
+    if removed < limit:
+        unit.conn.execute(sa.delete(_k).where(_k.c.container.in_(gone)))
+        left = sa.select(_b.c.container).where(_b.c.container.in_(gone))
+        unit.conn.execute(sa.delete(_c).where(_c.c.pk.in_(gone), ~_c.c.pk.in_(left)))
+    return removed
 
 
 def get(conn: sa.Connection, container_pk: int, name: str, *, lock: bool = False) -> Blob | None:
@@ -96,6 +125,15 @@ def update(unit: Unit, pk: int, **values: Any) -> None:
 
 def delete(unit: Unit, pk: int) -> None:
     unit.conn.execute(sa.delete(_b).where(_b.c.pk == pk))
+
+
+def delete_tree(unit: Unit, container_pk: int, prefix: str) -> int:
+    """Delete every blob whose name begins with `prefix`, and what is staged for such names; how many blobs went."""
+    end = after_prefix(prefix)
+    for table in (_k, _b):
+        statement = sa.delete(table).where(table.c.container == container_pk, table.c.name >= prefix)
+        result = unit.conn.execute(statement if end is None else statement.where(table.c.name < end))
+    return result.rowcount
 
 
 def walk(
@@ -163,6 +201,11 @@ def unstage(unit: Unit, container_pk: int, name: str) -> None:
 def unstage_older(unit: Unit, before: int) -> int:
     """Forget blocks staged before that time; how many there were."""
     return unit.conn.execute(sa.delete(_k).where(_k.c.created_at < before)).rowcount
+
+
+def count_staged(conn: sa.Connection, before: int) -> int:
+    """Blocks staged before that time."""
+    return int(conn.execute(sa.select(sa.func.count()).where(_k.c.created_at < before)).scalar_one())
 
 
 def committed(conn: sa.Connection, pk: int) -> list[tuple[str, int]]:

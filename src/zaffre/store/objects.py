@@ -1,8 +1,9 @@
 """The bytes themselves: objects named by their SHA-256 in a folder, written once, never changed.
 
-Layout: `<root>/ab/<sha256>`, drafts in `<root>/drafts/`. What a call has returned is on disk for good: file and folder
-are synced before it returns. obstore's folder backend syncs neither and cannot name a file by what streamed into it, so
-this module writes and reads by itself; a bucket (S3, Azure, GCS) is another class with these methods.
+Layout: `<root>/ab/<sha256>`, lists of parts in `<root>/parts/` (see `store.parts`), drafts in `<root>/drafts/`. What a
+call has returned is on disk for good: file and folder are synced before it returns. obstore's folder backend syncs
+neither and cannot name a file by what streamed into it, so this module writes and reads by itself; a bucket (S3, Azure,
+GCS) is another class with these methods.
 
 An object nobody refers to any more is collected. Two rules make that safe beside writers: whoever is about to refer to
 an object has written or touched it just before, and `delete` spares one touched lately, both under one lock.
@@ -13,38 +14,31 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import errno
 import fcntl
-import hashlib
 import os
 import re
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
-import msgspec
-
 from zaffre.errors import InvalidInput, StorageFull, ZaffreError
 from zaffre.runtime import Runtime
+from zaffre.store import drafts
+from zaffre.store import parts as lists
+from zaffre.store.drafts import Draft, Stored, disk_full_named, sync_folder
+from zaffre.store.parts import Part
 
 P = ParamSpec("P")
 T = TypeVar("T")
 BUFFER = 1024 * 1024
 THREADS = 8  # most of their time is waiting for the disk
-DRAFTS = "drafts"
+HASHERS = min(os.cpu_count() or 1, 4)
+DRAFTS, PARTS = "drafts", "parts"
+KEEP = "keep.lock"  # whoever holds it shared, as a backup does, finds every object where it was
 _HASH = re.compile(r"[0-9a-f]{64}")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """What was written. `md5` is base64, as HTTP writes it; None where nobody asked for it."""
-
-    sha256: str
-    size: int
-    md5: str | None
 
 
 class Objects:
@@ -53,14 +47,19 @@ class Objects:
     def __init__(self, root: Path, runtime: Runtime | None = None) -> None:
         self._root = root
         self._runtime = runtime or Runtime()
-        self._drafts = root / DRAFTS
+        self._drafts, self._parts = root / DRAFTS, root / PARTS
         self._lock = threading.Lock()
+        self._joining = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="zf-object")
-        self._drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._hashers = ThreadPoolExecutor(HASHERS, thread_name_prefix="zf-hash")
+        for folder in (self._drafts, self._parts):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for number in range(256):  # made now, so that a write has one folder to sync, not two
             (root / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(root)
-        _clean(self._drafts)
+        sync_folder(root)
+        drafts.clean(self._drafts)
+
+    # ---- writing
 
     async def put_stream(
         self, chunks: AsyncIterator[bytes], *, size: int | None = None, md5: bytes | None = None, want_md5: bool = True
@@ -72,7 +71,7 @@ class Objects:
         """
         if size is not None and size > BUFFER:
             await self._run(self.ensure_space, size)
-        draft = _Draft(self._drafts, want_md5=want_md5 or md5 is not None)
+        draft = Draft(self._drafts, want_md5=want_md5 or md5 is not None, hashers=self._hashers)
         buffer, writing = bytearray(), None
         try:
             async for chunk in chunks:
@@ -101,38 +100,98 @@ class Objects:
         await self._run(self.ensure_space, os.fstat(file.fileno()).st_size)
         return await self.put_stream(self._chunks(file, 0, None))
 
+    async def compose(self, parts: Sequence[Part]) -> Stored:
+        """One object of these ranges of others, in that order. Large ones are not copied: they become a list of parts.
+
+        Raises FileNotFoundError when one of the objects is gone.
+        """
+        flat, whole = await self._run(self._flatten, parts)
+        if whole is not None:
+            return whole
+        if lists.worth_a_list(flat):
+            name = await self._run(self._publish_list, flat)
+            return Stored(sha256=name, size=lists.total(flat), md5=None)
+        return await self.put_stream(self._spans(None, flat, 0, None), size=lists.total(flat), want_md5=False)
+
+    # ---- reading
+
     async def open(self, sha256: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` up to but not including `end`. The file is open when this returns.
 
         Raises FileNotFoundError when there is no such object.
         """
-        file = await self._run(_open, self.local_path(sha256))
-        return self._chunks(file, start, end)
+        path = self._path(sha256)
+        try:
+            return self._chunks(await self._run(_open, path), start, end)
+        except FileNotFoundError:
+            found = await self._run(lists.read, self._list_path(sha256))
+            if found is None:
+                raise
+        spans = lists.within(found, start, end)
+        if end is not None and lists.total(spans) != end - start:
+            raise _short(self._list_path(sha256))
+        file = await self._run(_open, self._path(spans[0].sha256)) if spans else None
+        return self._spans(sha256, spans, start, file)
 
     async def read(self, sha256: str, start: int = 0, end: int | None = None) -> bytes:
         """The same as one piece, for what is known to be small."""
-        return await self._run(_read, self.local_path(sha256), start, end)
+        try:
+            return await self._run(_read, self._path(sha256), start, end)
+        except FileNotFoundError:
+            return b"".join([chunk async for chunk in await self.open(sha256, start, end)])
 
     def local_path(self, sha256: str) -> Path:
-        """Where the object lies. The file must not be written to, nor linked where user code could."""
-        if not _HASH.fullmatch(sha256):
-            raise ValueError(f"{sha256[:80]!r} is not a SHA-256 in lower-case hexadecimal.")
-        return self._root / sha256[:2] / sha256
+        """Where the object lies as one file. One made of parts is joined first, so ask on a thread of your own.
+
+        The file must not be written to, nor linked where user code could.
+        """
+        path = self._path(sha256)
+        if path.exists():
+            return path
+        found = lists.read(self._list_path(sha256))
+        if found is None:
+            return path
+        with self._joining:
+            found = lists.read(self._list_path(sha256)) or found  # somebody may have joined it while we waited
+            if len(found) == 1 and _size(self._path(found[0].sha256)) == found[0].size:
+                return self._path(found[0].sha256)
+            return self._join(sha256, found)
+
+    # ---- keeping and letting go
 
     async def touch(self, sha256: str) -> bool:
         """Keep the object from being collected for a while, before a new reference to it; False when it is gone."""
-        return await self._run(self._touch, self.local_path(sha256))
+        return await self._run(self._touch, sha256)
 
     async def untouched(self, before: int) -> AsyncIterator[list[str]]:
         """Names of all objects last touched before that time, in groups."""
-        for number in range(256):
-            names = await self._run(_untouched, self._root / f"{number:02x}", before)
+        for folder in (*(f"{number:02x}" for number in range(256)), PARTS):
+            names = await self._run(_untouched, self._root / folder, before)
             if names:
                 yield names
 
+    async def held(self) -> set[str]:
+        """Names of all objects that lists of parts need."""
+        return await self._run(self._held)
+
+    async def size(self, sha256: str) -> int:
+        """Bytes that deleting the object itself would free; 0 when it is gone."""
+        return await self._run(lambda: max(_size(self._path(sha256)), _size(self._list_path(sha256)), 0))
+
     async def delete(self, sha256: str, *, before: int) -> bool:
         """Delete the object unless it was touched at or after `before`."""
-        return await self._run(self._delete, self.local_path(sha256), before)
+        return await self._run(self._delete, sha256, before)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether no backup copies objects now, which none does then until this ends."""
+        with open(self._root / KEEP, "a", encoding="ascii") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
 
     def ensure_space(self, size: int) -> None:
         """Raise StorageFull when `size` bytes cannot fit now."""
@@ -145,11 +204,22 @@ class Objects:
     def close(self) -> None:
         """Wait for what still runs."""
         self._threads.shutdown(wait=True)
+        self._hashers.shutdown(wait=True)
+
+    # ---- helpers
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
-    async def _chunks(self, file: IO[bytes], start: int, end: int | None) -> AsyncIterator[bytes]:
+    def _path(self, sha256: str) -> Path:
+        if not _HASH.fullmatch(sha256):
+            raise ValueError(f"{sha256[:80]!r} is not a SHA-256 in lower-case hexadecimal.")
+        return self._root / sha256[:2] / sha256
+
+    def _list_path(self, name: str) -> Path:
+        return self._parts / name
+
+    async def _chunks(self, file: IO[bytes], start: int, end: int | None) -> AsyncGenerator[bytes]:
         with file:
             position = start
             while end is None or position < end:
@@ -162,104 +232,134 @@ class Objects:
                 position += len(data)
                 yield data
 
-    def _finish(self, draft: _Draft, rest: bytearray, size: int | None, md5: bytes | None) -> Stored:
+    async def _spans(
+        self, name: str | None, spans: list[Part], start: int, file: IO[bytes] | None
+    ) -> AsyncIterator[bytes]:
+        """The ranges one after the other; `file` is the first one's, open.
+
+        A reader slower than the collector may find parts gone that were joined meanwhile: it goes on in the whole.
+        """
+        position = start
+        for number, span in enumerate(spans):
+            try:
+                current = file if number == 0 and file is not None else await self._run(_open, self._path(span.sha256))
+            except FileNotFoundError:
+                if name is None:
+                    raise
+                break
+            async with contextlib.aclosing(self._chunks(current, span.start, span.start + span.size)) as chunks:
+                async for chunk in chunks:
+                    position += len(chunk)
+                    yield chunk
+        else:
+            return
+        joined = await self._run(lists.read, self._list_path(name))
+        if joined is None:
+            raise _short(self._list_path(name))
+        for span in lists.within(joined, position, start + lists.total(spans)):
+            again = await self._run(_open, self._path(span.sha256))
+            async for chunk in self._chunks(again, span.start, span.start + span.size):
+                yield chunk
+
+    def _finish(self, draft: Draft, rest: bytearray, size: int | None, md5: bytes | None) -> Stored:
         draft.write(rest)
         stored = draft.seal()
         if size is not None and stored.size != size:
             raise InvalidInput(f"{size} bytes were announced and {stored.size} came.", code="InvalidInput")
         if md5 is not None and base64.b64decode(stored.md5 or "") != md5:
             raise InvalidInput("The MD5 of the bytes that came is not the one that was announced.", code="Md5Mismatch")
-        self._publish(draft, stored)
+        self._publish(draft, self._path(stored.sha256), stored.size)
         return stored
 
-    def _publish(self, draft: _Draft, stored: Stored) -> None:
-        path = self.local_path(stored.sha256)
-        with _disk_full_named(), self._lock:
-            if _size(path) == stored.size:
+    def _publish(self, draft: Draft, path: Path, size: int, *, replace: bool = False) -> None:
+        with disk_full_named(), self._lock:
+            if _size(path) == size and not replace:
                 self._stamp(path)
             else:
                 self._stamp(draft.path)
                 draft.path.replace(path)
         draft.discard()
-        _sync_folder(path.parent)  # also for one that was there: its writer may not have come to this line yet
+        sync_folder(path.parent)  # also for one that was there: its writer may not have come to this line yet
 
-    def _touch(self, path: Path) -> bool:
-        with self._lock, contextlib.suppress(FileNotFoundError):
-            self._stamp(path)
-            return True
-        return False
+    def _flatten(self, parts: Sequence[Part]) -> tuple[list[Part], Stored | None]:
+        """The parts as ranges of objects of bytes, each touched; or the one object that they are all of."""
+        flat: list[Part] = []
+        for part in parts:
+            inner = lists.read(self._list_path(part.sha256)) if _size(self._path(part.sha256)) < 0 else None
+            flat += [part] if inner is None else lists.within(inner, part.start, part.start + part.size)
+        flat = lists.merged(flat)
+        names = {part.sha256 for part in flat}
+        if lists.total(flat) != lists.total(parts) or not all(self._touch(name) for name in names):
+            raise FileNotFoundError("An object that a new one is to be made of is gone.")
+        if len(flat) == 1 and flat[0].start == 0 and flat[0].size == _size(self._path(flat[0].sha256)):
+            return flat, Stored(sha256=flat[0].sha256, size=flat[0].size, md5=None)
+        return flat, None
 
-    def _delete(self, path: Path, before: int) -> bool:
-        with self._lock, contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime_ns < before * 1_000_000:
-                path.unlink()
+    def _publish_list(self, parts: list[Part]) -> str:
+        name = lists.name_of(parts)
+        self._write_list(name, parts, replace=False)
+        return name
+
+    def _write_list(self, name: str, parts: list[Part], *, replace: bool) -> None:
+        path = self._list_path(name)
+        with disk_full_named(), self._lock:
+            if not replace and path.exists():
+                self._stamp(path)
+                return
+        draft = Draft(self._drafts, want_md5=False)
+        try:
+            draft.write(lists.encode(parts))
+            size = draft.seal().size
+            self._publish(draft, path, size, replace=True)
+        finally:
+            draft.discard()
+
+    def _join(self, name: str, parts: list[Part]) -> Path:
+        """One object of all the parts, which the list of that name then consists of."""
+        self.ensure_space(lists.total(parts))
+        draft = Draft(self._drafts, want_md5=False)
+        try:
+            for part in parts:
+                with _open(self._path(part.sha256)) as file:
+                    position, end = part.start, part.start + part.size
+                    while position < end:
+                        data = os.pread(file.fileno(), min(4 * BUFFER, end - position), position)
+                        if not data:
+                            raise _short(file.name)
+                        draft.write(data)
+                        position += len(data)
+            stored = draft.seal()
+            path = self._path(stored.sha256)
+            self._publish(draft, path, stored.size)
+        finally:
+            draft.discard()
+        self._write_list(name, [Part(stored.sha256, 0, stored.size)], replace=True)
+        return path
+
+    def _touch(self, sha256: str) -> bool:
+        for path in (self._path(sha256), self._list_path(sha256)):
+            with self._lock, contextlib.suppress(FileNotFoundError):
+                self._stamp(path)
                 return True
         return False
+
+    def _delete(self, sha256: str, before: int) -> bool:
+        for path in (self._path(sha256), self._list_path(sha256)):
+            with self._lock, contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime_ns < before * 1_000_000:
+                    path.unlink()
+                    return True
+        return False
+
+    def _held(self) -> set[str]:
+        found: set[str] = set()
+        for path in self._parts.iterdir():
+            found.update(part.sha256 for part in lists.read(path) or ())
+        return found
 
     def _stamp(self, path: Path) -> None:
         now = self._runtime.now() * 1_000_000
         os.utime(path, ns=(now, now))
-
-
-class _Draft:
-    """A file being written. It is locked, by which the next start tells it from the leftover of a crash."""
-
-    def __init__(self, folder: Path, *, want_md5: bool) -> None:
-        self.path = folder / os.urandom(16).hex()
-        self._lock = threading.Lock()
-        self._file: int | None = None
-        self._ended = False
-        self._size = 0
-        self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False) if want_md5 else None
-
-    def write(self, data: bytearray) -> None:
-        with self._lock, _disk_full_named():
-            if self._ended:
-                return
-            if self._file is None:
-                self._file = self._create()
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._file, view) :]
-            self._size += len(data)
-            self._sha256.update(data)
-            if self._md5 is not None:
-                self._md5.update(data)
-
-    def seal(self) -> Stored:
-        """Bring it to disk; what is in it."""
-        with self._lock, _disk_full_named():
-            if self._file is None:
-                raise RuntimeError("The draft was never written to, or was discarded.")
-            os.fsync(self._file)
-            md5 = base64.b64encode(self._md5.digest()).decode() if self._md5 is not None else None
-            return Stored(sha256=self._sha256.hexdigest(), size=self._size, md5=md5)
-
-    def discard(self) -> None:
-        """End it, and remove the file if it still has the draft's name."""
-        with self._lock:
-            self._ended = True
-            if self._file is not None:
-                os.close(self._file)
-                self._file = None
-            self.path.unlink(missing_ok=True)
-
-    def _create(self) -> int:
-        while True:
-            file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if os.fstat(file).st_nlink:
-                return file
-            os.close(file)  # a starting server took it for a leftover before it was locked
-
-
-def _clean(folder: Path) -> None:
-    """Remove drafts whose writers are dead."""
-    for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
 
 
 def _untouched(folder: Path, before: int) -> list[str]:
@@ -297,24 +397,6 @@ def _read(path: Path, start: int, end: int | None) -> bytes:
 
 def _short(path: object) -> ZaffreError:
     return ZaffreError(f"The object {path} is shorter than its record says: the disk has lost bytes.")
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@contextlib.contextmanager
-def _disk_full_named() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StorageFull("The disk is full. Nothing was kept; make room and repeat the request.") from error
-        raise
 
 
 def _look_away(task: asyncio.Future[None]) -> None:

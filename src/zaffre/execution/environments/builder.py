@@ -44,11 +44,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ready(recipe: Recipe, home: Path) -> Path | None:
-    """The interpreter of a ready environment; None where it has still to be built."""
+    """The interpreter of a ready environment; None where it has still to be built.
+
+    Asking for one is using it: the time of its `.ready` file is that of its last use, by which `cleanup` goes.
+    """
     folder = home / "environments" / recipe.key
     python = folder / "bin" / "python"
+    try:
+        os.utime(folder / READY)
+    except FileNotFoundError:
+        return None
     # `exists` follows the link: an interpreter that was removed from the machine makes the environment unready.
-    return python if (folder / READY).exists() and python.exists() else None
+    return python if python.exists() else None
 
 
 def ensure(recipe: Recipe, home: Path, log: Path) -> Path:

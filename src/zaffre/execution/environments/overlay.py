@@ -10,7 +10,9 @@ from pathlib import Path
 
 from zaffre.execution.files import remove_tree
 
-_REFERENCE = "_zaffre_shared.pth"
+REFERENCE = "_zaffre_shared.pth"
+"""The file in a thin environment's site-packages that names the shared one."""
+
 _OWN = {"bin", "lib", "lib64", "pyvenv.cfg", "requirements.txt", "CACHEDIR.TAG"}
 _LARGEST_SCRIPT = 1 << 16
 _LONGEST_FIRST_LINE = 127  # that every kernel reads
@@ -33,7 +35,7 @@ def overlay(python: Path, folder: Path) -> Path:
         site = folder / packages.relative_to(shared)
         site.mkdir(mode=0o700, parents=True)
         # Not the bare path: only a site directory has its own .pth files read.
-        (site / _REFERENCE).write_text(f"import site; site.addsitedir({str(packages)!r})\n", encoding="utf-8")
+        (site / REFERENCE).write_text(f"import site; site.addsitedir({str(packages)!r})\n", encoding="utf-8")
     for entry in shared.iterdir():
         if entry.name not in _OWN and not entry.name.startswith("."):
             (folder / entry.name).symlink_to(entry)  # share, etc, include: packages look there by sys.prefix

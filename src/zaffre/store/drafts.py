@@ -1,0 +1,127 @@
+"""Files on their way to become objects: written under another name, hashed as they grow, synced before they are named.
+
+Hashing frees Python's lock, so MD5 runs beside SHA-256 and the disk: the slowest of them decides, not their sum.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from pathlib import Path
+
+import msgspec
+
+from zaffre.errors import StorageFull
+
+WORTH_A_THREAD = 128 * 1024  # below it, handing the bytes over costs more than hashing them
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written. `md5` is base64, as HTTP writes it; None where nobody asked for it."""
+
+    sha256: str
+    size: int
+    md5: str | None
+
+
+class Draft:
+    """A file being written. It is locked, by which the next start tells it from the leftover of a crash."""
+
+    def __init__(self, folder: Path, *, want_md5: bool, hashers: Executor | None = None) -> None:
+        """`hashers` lends a thread for MD5; without one all is done on the caller's."""
+        self.path = folder / os.urandom(16).hex()
+        self._hashers = hashers
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._ended = False
+        self._size = 0
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False) if want_md5 else None
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Append. The data must not change before this returns."""
+        with self._lock, disk_full_named():
+            if self._ended:
+                return
+            if self._file is None:
+                self._file = self._create()
+            beside = self._hash_beside(data)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(self._file, view) :]
+                self._sha256.update(data)
+                self._size += len(data)
+            finally:
+                if beside is not None:
+                    beside.result()
+
+    def seal(self) -> Stored:
+        """Bring it to disk; what is in it."""
+        with self._lock, disk_full_named():
+            if self._file is None:
+                raise RuntimeError("The draft was never written to, or was discarded.")
+            os.fsync(self._file)
+            md5 = base64.b64encode(self._md5.digest()).decode() if self._md5 is not None else None
+            return Stored(sha256=self._sha256.hexdigest(), size=self._size, md5=md5)
+
+    def discard(self) -> None:
+        """End it, and remove the file if it still has the draft's name."""
+        with self._lock:
+            self._ended = True
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+            self.path.unlink(missing_ok=True)
+
+    def _hash_beside(self, data: bytes | bytearray) -> Future[None] | None:
+        if self._md5 is None:
+            return None
+        if self._hashers is None or len(data) < WORTH_A_THREAD:
+            self._md5.update(data)
+            return None
+        return self._hashers.submit(self._md5.update, data)
+
+    def _create(self) -> int:
+        while True:
+            file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file).st_nlink:
+                return file
+            os.close(file)  # a starting server took it for a leftover before it was locked
+
+
+def clean(folder: Path) -> None:
+    """Remove drafts whose writers are dead."""
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+def sync_folder(path: Path) -> None:
+    """Bring the names in a folder to disk."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def disk_full_named() -> Iterator[None]:
+    """Turn the system's word for a full disk into ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull("The disk is full. Nothing was kept; make room and repeat the request.") from error
+        raise
