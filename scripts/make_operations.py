@@ -22,10 +22,23 @@ PLANES = {
 }
 # Said by the SDK through a generic client, so in none of the generated lists (wire.md §5.1).
 _GROUP = "/subscriptions/{subscriptionId}/resourcegroups/{resourceGroupName}"
+_WORKSPACE = (
+    "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}"
+    "/providers/Microsoft.MachineLearningServices/workspaces/{workspaceName}"
+)
 MORE_ARM = (
     ("Deployments_CreateOrUpdate", "PUT", f"{_GROUP}/providers/Microsoft.Resources/deployments/{{deploymentName}}"),
+    ("Deployments_Get", "GET", f"{_GROUP}/providers/Microsoft.Resources/deployments/{{deploymentName}}"),
     ("DeploymentOperations_List", "GET", f"{_GROUP}/deployments/{{deploymentName}}/operations"),
+    (
+        "DeploymentOperations_ListByProvider",
+        "GET",
+        f"{_GROUP}/providers/Microsoft.Resources/deployments/{{deploymentName}}/operations",
+    ),
     ("ResourceGroups_Get", "GET", _GROUP),
+    ("ResourceGroups_CheckExistence", "HEAD", _GROUP),
+    ("ResourceGroups_List", "GET", "/subscriptions/{subscriptionId}/resourcegroups"),
+    ("Compute_EnableSso", "POST", f"{_WORKSPACE}/computes/{{computeName}}/enableSso"),
 )
 
 

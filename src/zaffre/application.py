@@ -22,6 +22,7 @@ import uvloop
 
 from zaffre import logs as server_log
 from zaffre import settings as settings_module
+from zaffre.control import probes
 from zaffre.control.edge import EdgeController
 from zaffre.control.endpoints import EndpointController
 from zaffre.control.garbage import Garbage
@@ -29,6 +30,7 @@ from zaffre.control.jobs import JobController
 from zaffre.control.link import SupervisorLink
 from zaffre.control.maintenance import Maintenance
 from zaffre.control.serving_plan import ServingPlans
+from zaffre.control.workspaces import WorkspaceController
 from zaffre.edge.binary import find_nginx
 from zaffre.execution.bell import BellSocket
 from zaffre.execution.data.expressions import check as check_command
@@ -43,6 +45,8 @@ from zaffre.gateway.app import Gateway
 from zaffre.gateway.recorder import Recorder
 from zaffre.protocols import arm, blob, health, history, login, mlflow, upkeep
 from zaffre.protocols.arm.actions import Actions
+from zaffre.protocols.arm.groups import Groups
+from zaffre.protocols.arm.workspaces import WorkspaceProvider
 from zaffre.protocols.registries import routes as registry_routes
 from zaffre.runtime import Runtime
 from zaffre.services import kinds as kinds_module
@@ -50,11 +54,13 @@ from zaffre.services.blobs import Blobs
 from zaffre.services.collection import Collector
 from zaffre.services.curated import Environments
 from zaffre.services.datastores import Datastores
-from zaffre.services.endpoints import Endpoints
+from zaffre.services.diagnosis import Diagnosis
+from zaffre.services.endpoints import ENDPOINT, Endpoints
 from zaffre.services.history import History
 from zaffre.services.jobs import Checks, Jobs
 from zaffre.services.keys import TOPIC as KEYS
 from zaffre.services.keys import ApiKeys
+from zaffre.services.kinds import workspaces as workspace_kind
 from zaffre.services.logs import Logs
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.models import Models
@@ -66,6 +72,7 @@ from zaffre.services.resources import Resources
 from zaffre.services.run_artifacts import RunArtifacts
 from zaffre.services.tokens import Tokens
 from zaffre.services.tracking import Tracking
+from zaffre.services.workspace_changes import WorkspaceChanges
 from zaffre.services.workspaces import Workspaces
 from zaffre.serving import server as model_server
 from zaffre.settings import Settings
@@ -126,6 +133,9 @@ class Application:
             lambda name, source: probe(msgspec.convert(source, Source), name, settings.bundle),
         )
         actions = Actions(settings, database, datastores, jobs, endpoints)
+        changes = WorkspaceChanges(database, kinds["workspaces"], workspaces)
+        looks = (lambda: probes.edge(settings), probes.environments)
+        diagnosis = Diagnosis(database, vault, workspaces, blobs, settings.home, looks)
         self.gateway = Gateway(
             [
                 *health.routes(database),
@@ -133,9 +143,9 @@ class Application:
                 *login.routes(settings, tokens, keys, Principals(database, keys), workspaces),
                 *arm.routes(
                     settings,
-                    database,
                     kinds,
-                    workspaces,
+                    WorkspaceProvider(settings, workspaces, changes, diagnosis),
+                    Groups(settings, changes),
                     resources,
                     {
                         "workspaces/datastores": datastores,
@@ -190,15 +200,23 @@ class Application:
             database, runtime, edge, ServingPlans(settings, workspaces, blobs), settings.deployments
         )
 
+        self.homes = WorkspaceController(
+            database,
+            settings.jobs,
+            lambda workspace, name: jobs.cancel(PLATFORM, workspace, name),
+            lambda workspace, name: endpoints.delete(PLATFORM, workspace, kinds[ENDPOINT], "", name),
+        )
+
     async def start(self) -> None:
         """Make what the first start makes, then take up all work that is not over."""
         await self._first_user()
-        home = self._kinds["workspaces"].accept({})
+        home = workspace_kind.accept(self._kinds["workspaces"], {})
         names = (self.settings.subscription, self.settings.resource_group, self.settings.workspace)
         await self.workspaces.create(PLATFORM, *names, home)
         self.bell.open()
         await self.jobs.start()
         await self.endpoints.start()
+        self.homes.start()
         self.maintenance.start()
 
     async def stop(self, *, models: bool, cancel_jobs: bool) -> list[str]:
@@ -206,6 +224,7 @@ class Application:
         if cancel_jobs:
             await self._cancel_all()
         await self.maintenance.stop()
+        await self.homes.stop()
         running = await self.jobs.stop()
         await self.endpoints.stop(servers=models)
         return running

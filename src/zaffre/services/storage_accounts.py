@@ -17,7 +17,7 @@ class StorageAccounts:
         self._database = database
         self._workspaces = workspaces
         self._known: dict[str, Workspace] = {}
-        self._keys: dict[str, str] = {}
+        self._keys: dict[str, tuple[str, tuple[str, int] | None]] = {}
         self._read_at: int | None = None
         self._changes = 0
         database.bells.listen(ws.TYPE, lambda _key: self._forget())
@@ -35,15 +35,19 @@ class StorageAccounts:
             raise NotFound(f"There is no storage account '{account}' on this server.")
         return self._known[account]
 
-    async def key(self, workspace: Workspace) -> str:
-        """The account's key, in base64."""
+    async def keys(self, workspace: Workspace) -> tuple[str, ...]:
+        """The keys, in base64, whose signatures are good: the account's, and for a while the one before it."""
         known = self._keys.get(workspace.id)
         if known is None:
             changes = self._changes
-            known = await self._workspaces.account_key(workspace)
+            retiring = await self._workspaces.retiring_key(workspace)
+            known = (await self._workspaces.account_key(workspace), retiring)
             if changes == self._changes:
                 self._keys[workspace.id] = known
-        return known
+        key, retiring = known
+        if retiring is None or retiring[1] <= self._database.runtime.now():
+            return (key,)
+        return (key, retiring[0])
 
     def _may_look(self) -> bool:
         """Unknown names are asked for by anybody, so they cost a query only once in a while."""

@@ -93,6 +93,12 @@ def active(conn: sa.Connection, node: str) -> list[JobRow]:
     return [_row(found) for found in conn.execute(query).mappings()]
 
 
+def active_in(conn: sa.Connection, scope: str) -> list[JobRow]:
+    """What is not over in one workspace, on whatever node, oldest first."""
+    query = _select().where(_j.c.scope == scope, _r.c.status.in_(ACTIVE)).order_by(_j.c.run)
+    return [_row(found) for found in conn.execute(query).mappings()]
+
+
 def listing(
     conn: sa.Connection, scope: str, *, hidden: bool | None, job_type: str | None, after: int | None, limit: int
 ) -> list[JobRow]:

@@ -166,6 +166,11 @@ def update(unit: Unit, actor: Actor | None, pk: int, **values: Any) -> None:
     unit.conn.execute(sa.update(_t).where(_t.c.pk == pk).values(values))
 
 
+def move(unit: Unit, pk: int, scope: str, type_: str, name: str) -> None:
+    """Give a row another place: what looks for it where it was finds nothing, and somebody may take that name."""
+    unit.conn.execute(sa.update(_t).where(_t.c.pk == pk).values(scope=scope, type=type_, name=name, name_key=key(name)))
+
+
 def delete(unit: Unit, pk: int) -> None:
     unit.conn.execute(sa.delete(_t).where(_t.c.pk == pk))
 
@@ -214,6 +219,20 @@ def select(conn: sa.Connection, scope: str, type_: str, wanted: Selection) -> li
 def in_states(conn: sa.Connection, type_: str, states: tuple[str, ...]) -> list[Row]:
     """Rows of every scope that stand in one of `states`: what a controller has to do."""
     query = sa.select(_t).where(_t.c.type == type_, _t.c.state.in_(states)).order_by(_t.c.pk)
+    return [_row(found) for found in conn.execute(query).mappings()]
+
+
+def below(
+    conn: sa.Connection, scope: str, type_: str, *, after: int | None = None, limit: int | None = None
+) -> list[Row]:
+    """Rows of `scope` and of the scopes below it (`scope/…`), oldest first, from behind the row `after` on."""
+    inside = sa.or_(_t.c.scope == scope, _t.c.scope.startswith(f"{scope}/", autoescape=True))
+    query = sa.select(_t).where(_t.c.type == type_, inside)
+    if after is not None:
+        query = query.where(_t.c.pk > after)
+    query = query.order_by(_t.c.pk)
+    if limit is not None:
+        query = query.limit(limit)
     return [_row(found) for found in conn.execute(query).mappings()]
 
 

@@ -40,6 +40,11 @@ class Vault:
             return None
         return self._aead.decrypt(sealed[:NONCE], sealed[NONCE:], _binding(scope, name)).decode()
 
+    def names(self, conn: sa.Connection, scope: str) -> list[str]:
+        """The names of all secrets of a scope."""
+        query = sa.select(tables.secrets.c.name).where(tables.secrets.c.scope == scope)
+        return sorted(conn.execute(query).scalars())
+
     def delete(self, unit: Unit, scope: str, name: str) -> None:
         unit.conn.execute(
             sa.delete(tables.secrets).where(tables.secrets.c.scope == scope, tables.secrets.c.name == name)

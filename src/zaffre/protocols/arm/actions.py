@@ -102,21 +102,13 @@ class Actions:
 
     async def operation_status(self, call: Call) -> Response:
         """What `Azure-AsyncOperation` points to."""
-        found = await self._operation(call)
-        body: dict[str, object] = {"id": call.raw_path, "name": found.id, "status": found.status}
-        if found.error is not None:
-            body["error"] = found.error
-        headers = {"retry-after": shape.POLL_S} if found.status == operations.RUNNING else {}
-        return json_answer(body, headers=headers)
+        return shape.operation_status(call.raw_path, await self._operation(call))
 
     async def operation_result(self, call: Call) -> Response:
-        """What `Location` points to: 202 while it runs, 204 when it is done."""
+        """What `Location` points to."""
         found = await self._operation(call)
-        if found.status == operations.RUNNING:
-            return shape.accepted(public_address(call, self._settings), call.workspace, found.id)
-        if found.error is not None and found.status == operations.FAILED:
-            return json_answer({"error": found.error}, 409)
-        return Response(status_code=204)
+        location = f"{public_address(call, self._settings)}{call.workspace.path}/operationsResult/{found.id}"
+        return shape.operation_result(location, found)
 
     async def _operation(self, call: Call) -> operations.Operation:
         id_ = call.params["operationId"]

@@ -6,32 +6,27 @@ from zaffre.gateway.routes import WORKSPACE, Handler, Route, not_served
 from zaffre.protocols.arm import table
 from zaffre.protocols.arm.actions import Actions
 from zaffre.protocols.arm.datastores import DatastoreProvider
+from zaffre.protocols.arm.groups import Groups
 from zaffre.protocols.arm.provider import Provider, Service
 from zaffre.protocols.arm.workspaces import WorkspaceProvider
 from zaffre.services.datastores import Datastores
 from zaffre.services.kinds.base import Kind
-from zaffre.services.workspaces import Workspaces
 from zaffre.settings import Settings
-from zaffre.store.database import Database
+
+LOCATION = "/subscriptions/{subscriptionId}/providers/Microsoft.MachineLearningServices/locations/{location}"
 
 
 def routes(
     settings: Settings,
-    database: Database,
     kinds: dict[str, Kind],
-    workspaces: Workspaces,
+    homes: WorkspaceProvider,
+    groups: Groups,
     default: Service,
     services: dict[str, Service],
     actions: Actions,
 ) -> list[Route]:
     """`services` names who keeps a type, where it is not `default`."""
-    homes = WorkspaceProvider(settings, database, kinds["workspaces"], workspaces)
-    special: dict[str, Handler] = {
-        "Workspaces_Get": homes.get,
-        "Workspaces_CreateOrUpdate": homes.put,
-        "Workspaces_ListByResourceGroup": homes.list_in_group,
-        "Workspaces_ListBySubscription": homes.list_in_subscription,
-    }
+    special: dict[str, Handler] = {**homes.operations, **groups.operations}
     providers = {type_: _provider(settings, kind, services.get(type_, default)) for type_, kind in kinds.items()}
     made = []
     for operation in table.load():
@@ -49,15 +44,18 @@ def routes(
                 needs_workspace=operation.name != "Workspaces_CreateOrUpdate",
             )
         )
-    for name, handler in (
-        ("operationsStatus", actions.operation_status),
-        ("operationsResult", actions.operation_result),
-    ):
+    polled = (
+        (f"{WORKSPACE}/operationsStatus", "operationsStatus", actions.operation_status),
+        (f"{WORKSPACE}/operationsResult", "operationsResult", actions.operation_result),
+        (f"{LOCATION}/workspaceOperationsStatus", "workspaceOperationsStatus", homes.operation_status),
+        (f"{LOCATION}/workspaceOperationResults", "workspaceOperationResults", homes.operation_result),
+    )
+    for path, name, handler in polled:
         made.append(
             Route(
                 protocol="arm",
                 method="GET",
-                template=f"{WORKSPACE}/{name}/{{operationId}}",
+                template=f"{path}/{{operationId}}",
                 handler=handler,
                 operation=f"Zaffre_{name}",
                 action="workspaces/operations/read",

@@ -13,6 +13,8 @@ from zaffre.gateway.call import Call
 from zaffre.runtime import iso
 from zaffre.services.kinds.base import Kind, Show
 from zaffre.services.workspaces import Workspace
+from zaffre.store import operations
+from zaffre.store.operations import Operation
 from zaffre.store.resources import Cursor, Row
 
 POLL_S = "1"  # Retry-After: 0 counts as absent and makes the SDK wait 30 s
@@ -72,5 +74,25 @@ def in_progress(address: str, workspace: Workspace, operation: str) -> dict[str,
 
 def accepted(address: str, workspace: Workspace, operation: str) -> Response:
     """The answer to a POST or DELETE that goes on after it."""
-    location = f"{address}{workspace.path}/operationsResult/{operation}"
+    return poll_again(f"{address}{workspace.path}/operationsResult/{operation}")
+
+
+def poll_again(location: str) -> Response:
     return Response(status_code=202, headers={"location": location, "retry-after": POLL_S})
+
+
+def operation_status(id_: str, found: Operation) -> Response:
+    """What `Azure-AsyncOperation` points to."""
+    body: dict[str, object] = {"id": id_, "name": found.id, "status": found.status}
+    if found.error is not None:
+        body["error"] = found.error
+    return json_answer(body, headers={"retry-after": POLL_S} if found.status == operations.RUNNING else {})
+
+
+def operation_result(location: str, found: Operation) -> Response:
+    """What `Location` points to: 202 while it runs, 204 when it is done."""
+    if found.status == operations.RUNNING:
+        return poll_again(location)
+    if found.error is not None and found.status == operations.FAILED:
+        return json_answer({"error": found.error}, 409)
+    return Response(status_code=204)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from zaffre.errors import Denied, Unauthenticated
 from zaffre.gateway.app import bearer
@@ -15,6 +17,7 @@ from zaffre.services.sas import Asked, Grant
 from zaffre.services.tokens import MACHINE_LEARNING, STORAGE, Tokens
 from zaffre.services.workspaces import STORAGE_SUFFIX, Workspace
 
+T = TypeVar("T")
 _STORAGE = frozenset({STORAGE})
 _JOB = frozenset({MACHINE_LEARNING})
 # Azure's letter of a permission -> the action that access.authorize knows
@@ -71,11 +74,13 @@ class Door:
         scheme = call.headers.get("authorization", "").partition(" ")[0].lower()
         if scheme == "sharedkey":
             workspace = await self._blobs.account(address.account)
-            key = await self._blobs.accounts.key(workspace)
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in call.headers.raw]
             query = call.scope["query_string"].decode("latin-1")
             names = self._names(address.account)
-            sas.verify_shared_key(call.method, call.raw_path, query, headers, key, names, now)
+            _with_any(
+                await self._blobs.accounts.keys(workspace),
+                lambda key: sas.verify_shared_key(call.method, call.raw_path, query, headers, key, names, now),
+            )
             return Caller(workspace)
         if scheme != "bearer":
             message = "The request carries neither a SAS, nor a Shared Key signature, nor a bearer token."
@@ -94,8 +99,8 @@ class Door:
             client=_client(call),
             https=_scheme(call) == "https",
         )
-        grant = sas.verify_sas(query, await self._blobs.accounts.key(workspace), asked)
-        return Caller(workspace, grant=grant)
+        keys = await self._blobs.accounts.keys(workspace)
+        return Caller(workspace, grant=_with_any(keys, lambda key: sas.verify_sas(query, key, asked)))
 
     def _principal(self, token: str) -> Principal:
         """A token for storage, or a job's own, which is for everything of its workspace."""
@@ -115,6 +120,18 @@ class Door:
     def _names(self, account: str) -> tuple[str, ...]:
         """What a client may take for the account's name: ours, the first part of the path, or `host:port/account`."""
         return (account, account + STORAGE_SUFFIX, *(f"{host}/{account}" for host in sorted(self._hosts)))
+
+
+def _with_any(keys: Sequence[str], verify: Callable[[str], T]) -> T:
+    """What `verify` answers with the first key it takes; what it has against the first of them when it takes none."""
+    problem: Denied | None = None
+    for key in keys:
+        try:
+            return verify(key)
+        except Denied as error:
+            problem = problem or error
+    assert problem is not None, "an account has a key"
+    raise problem
 
 
 def _client(call: Call) -> str:
