@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -32,6 +33,7 @@ from zaffre.control.maintenance import Maintenance
 from zaffre.control.serving_plan import ServingPlans
 from zaffre.control.workspaces import WorkspaceController
 from zaffre.edge.binary import find_nginx
+from zaffre.errors import Conflict
 from zaffre.execution.bell import BellSocket
 from zaffre.execution.data.expressions import check as check_command
 from zaffre.execution.data.expressions import section_inputs
@@ -212,7 +214,8 @@ class Application:
         await self._first_user()
         home = workspace_kind.accept(self._kinds["workspaces"], {})
         names = (self.settings.subscription, self.settings.resource_group, self.settings.workspace)
-        await self.workspaces.create(PLATFORM, *names, home)
+        with contextlib.suppress(Conflict):  # it is being deleted, and that goes on first; the next start makes it anew
+            await self.workspaces.create(PLATFORM, *names, home)
         self.bell.open()
         await self.jobs.start()
         await self.endpoints.start()

@@ -93,10 +93,11 @@ class WorkspaceController:
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_AGAIN_S if self._waiting else None)
+                await asyncio.wait_for(self._wake.wait(), LOOK_AGAIN_S if self._waiting else TOMB_MS / 1000)
             self._wake.clear()
             try:
                 self._waiting = await self.once()
+                await self.bury()
             except ZaffreError as error:  # the database itself: its disk is full, or another program holds it
                 _log.error("workspaces cannot be looked at", extra={"error": error.message})
                 self._waiting = True

@@ -69,6 +69,10 @@ def wish(body: Document) -> tuple[str, Document]:
     wanted: Document = {
         ours: values[theirs] for theirs, ours in _PROPERTIES.items() if values.get(theirs) not in NOTHING
     }
+    if (
+        "publicNetworkAccess" in wanted
+    ):  # for a project the SDK writes Python's name of it, PublicNetworkAccessType.ENABLED
+        wanted["publicNetworkAccess"] = str(wanted["publicNetworkAccess"]).rpartition(".")[2]
     for theirs, ours in _RESOURCES.items():
         if values.get(f"{theirs}Option") == "existing":
             wanted[ours] = values.get(f"{theirs}Name") or "?"

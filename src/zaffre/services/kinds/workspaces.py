@@ -92,9 +92,10 @@ def change(kind: Kind, current: Document, given: Document) -> Document:
     That is what the SDK means by them. Raises Conflict for what a workspace keeps for life.
     """
     checked = kind.accept({**given, "properties": _without_nulls(given.get("properties"))})
-    word = spelled(checked.get("kind") or current["kind"], WORDS, "kind")
-    if word != current["kind"]:
-        raise Conflict(f"A workspace of kind {current['kind']} stays one; it cannot be made '{word}'.", target="kind")
+    is_a = current.get("kind") or DEFAULT
+    word = spelled(checked.get("kind") or is_a, WORDS, "kind")
+    if word != is_a:
+        raise Conflict(f"A workspace of kind {is_a} stays one; it cannot be made '{word}'.", target="kind")
     wanted = {
         name: checked["properties"][name] for name in given.get("properties") or {} if name in checked["properties"]
     }
