@@ -26,7 +26,11 @@ ENDPOINTS = (
         "auth": "key",
         "keys": ["OtherKey"],
         "weights": [["blue", 100]],
-        "deployments": [deployment("default", "blue"), deployment("default", "slow", "nobody", timeout_ms=5000)],
+        "deployments": [
+            deployment("default", "blue"),
+            deployment("default", "slow", "nobody", timeout_ms=5000),
+            {**deployment("default", "away"), "sockets": []},
+        ],
     },
     {
         "name": "epj",
@@ -116,10 +120,13 @@ def test_an_endpoint_called_default_is_one_like_any_other(up: Up) -> None:
     assert (status, value["error"]["code"]) == (404, "NotFound")
 
 
-def test_no_traffic_or_no_server_is_503_in_our_form(up: Up) -> None:
+def test_no_traffic_is_404_and_no_server_503_in_our_form(up: Up) -> None:
     status, value, headers = up.score("ep0", "ZeroKey")
-    assert (status, value["error"]["code"]) == (503, "ServiceUnavailable") and "retry-after" not in headers
-    assert up.score("default", "OtherKey", {"azureml-model-deployment": "slow"})[0] == 503
+    assert (status, value["error"]["code"]) == (404, "NotFound") and "positive share" in value["error"]["message"]
+    assert headers["x-request-id"] == value["error"]["requestId"]
+    for asked in ("slow", "away"):
+        status, value, headers = up.score("default", "OtherKey", {"azureml-model-deployment": asked})
+        assert (status, value["error"]["code"]) == (503, "ServiceUnavailable") and "retry-after" not in headers
     assert up.score("ep0", "ZeroKey", {"azureml-model-deployment": "blue"})[0] == 200
 
 
@@ -137,6 +144,61 @@ def test_internal_routes_are_not_reached_from_outside(up: Up, target: str) -> No
     before = up.request("GET", "/")[1]["auths"]
     up.request("GET", target, headers={"Authorization": "Bearer good-"})
     assert up.request("GET", "/")[1]["auths"] == before
+
+
+def test_a_model_that_takes_too_long_is_408(up: Up) -> None:
+    slow = {
+        "name": "slow",
+        "auth": "key",
+        "keys": ["SlowKey"],
+        "weights": [["blue", 1]],
+        "deployments": [deployment("slow", "blue", "mute", timeout_ms=200)],
+    }
+    assert up.plan(*ENDPOINTS, slow) is None
+    with _silent(up.home / "edge" / "d" / "mute.sock"):
+        status, value, headers = up.score("slow", "SlowKey")
+    assert (status, value["error"]["code"]) == (408, "RequestTimeout")
+    assert "ms-azureml-model-error-statuscode" not in headers
+    assert up.plan(*ENDPOINTS) is None
+
+
+def test_the_models_own_failure_goes_on_and_is_marked(up: Up) -> None:
+    status, value, headers = up.score("ep1", PRIMARY, {"X-Fail": "422"})
+    assert (status, headers["ms-azureml-model-error-statuscode"], value["target"]) == (422, "422", "/score")
+    assert "ms-azureml-model-error-statuscode" not in up.score("ep1", PRIMARY)[2]
+
+
+def test_copies_go_to_the_relay_and_the_client_sees_nothing(up: Up) -> None:
+    mirrored = {
+        "name": "mirrored",
+        "auth": "key",
+        "keys": ["MirrorKey"],
+        "weights": [["blue", 100]],
+        "mirror": ["green", 50],
+        "deployments": [deployment("mirrored", "blue"), deployment("mirrored", "green")],
+    }
+    both = [
+        mirrored,
+        {
+            **mirrored,
+            "name": "tokens",
+            "auth": "token",
+            "deployments": [deployment("tokens", "blue"), deployment("tokens", "green")],
+        },
+    ]
+    assert up.plan(*ENDPOINTS, *both) is None
+    for endpoint, key in (("mirrored", "MirrorKey"), ("tokens", "good-tokens")):
+        before = len(up.request("GET", "/")[1]["copies"])
+        names = {up.score(endpoint, key)[2]["azureml-model-deployment"] for _ in range(60)}
+        copies = up.request("GET", "/")[1]["copies"][before:]
+        assert names == {"blue"} and 10 < len(copies) < 50
+        assert {(one["shadow"], one["target"], one["body"]) for one in copies} == {
+            (f"{endpoint}/green", "/score", "{}")
+        }
+        assert not any(one["authorized"] for one in copies)
+        # what names the shadow itself is no copy
+        assert up.score(endpoint, key, {"azureml-model-deployment": "green"})[0] == 200
+    assert up.plan(*ENDPOINTS) is None
 
 
 def test_a_limit_answers_429_at_once_and_a_new_plan_takes_effect(up: Up) -> None:

@@ -37,13 +37,15 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """An online endpoint: who may call it, and how its traffic is split.
 
     `weights` are (deployment, share); shares are scaled to their sum, and no share at all means that only requests
-    which name a deployment are served (503 for the rest).
+    which name a deployment are served (404 for the rest). `mirror` is (deployment, percent): so many of the requests
+    that others answer are copied to it.
     """
 
     name: str
     auth: Literal["key", "token"]
     keys: tuple[str, ...] = ()
     weights: tuple[tuple[str, int], ...] = ()
+    mirror: tuple[str, int] | None = None
     deployments: tuple[Deployment, ...] = ()
 
 
@@ -141,6 +143,12 @@ def _check_weights(endpoint: Endpoint) -> None:
             raise PlanError(f"Endpoint {endpoint.name!r} sends traffic to {name!r}, which is none of its deployments.")
         if not 0 <= share <= 10_000:
             raise PlanError(f"Endpoint {endpoint.name!r} gives {name!r} a share of {share}; shares are 0 to 10000.")
+    if endpoint.mirror is not None:
+        name, share = endpoint.mirror
+        if name not in known:
+            raise PlanError(f"Endpoint {endpoint.name!r} sends copies to {name!r}, which is none of its deployments.")
+        if not 1 <= share <= 100:
+            raise PlanError(f"Endpoint {endpoint.name!r} sends copies of {share} % to {name!r}; give 1 to 100.")
 
 
 def _check_unique(what: str, names: Iterable[str]) -> None:

@@ -10,7 +10,10 @@ from zaffre.edge.plan import Deployment, EdgePlan, Endpoint
 HEADER = "# Written by Zaffre from its store; changes made here are lost.\n"
 
 NO_TRAFFIC = "-"
-"""What an endpoint maps to when nothing can take its requests: 503. No upstream has this name."""
+"""What an endpoint maps to when no deployment has a share of its requests: 404. No upstream has this name."""
+
+NOT_READY = "!"
+"""What a deployment maps to that cannot answer now: 503."""
 
 
 def render_keys(plan: EdgePlan) -> str:
@@ -26,29 +29,39 @@ def render_keys(plan: EdgePlan) -> str:
 
 def render_endpoints(plan: EdgePlan) -> str:
     """Upstreams, splits, and the maps from endpoint and asked deployment to an upstream, its name and its class."""
-    # The backslash keeps an endpoint named `default`, `include` or `volatile` from being read as the map's own word.
-    modes = [rf"\\{endpoint.name} {endpoint.auth};" for endpoint in plan.endpoints]
+    modes = [f"{_word(endpoint)} {endpoint.auth};" for endpoint in plan.endpoints]
     routes = [line for endpoint in plan.endpoints for line in _routes(endpoint)]
     ready = [d for endpoint in plan.endpoints for d in endpoint.deployments if d.sockets]
-    classes = [f"{d.upstream} {class_name(d)};" for d in ready]
+    classes = [
+        f"{d.upstream} {_class_of(endpoint, d)};"
+        for endpoint in plan.endpoints
+        for d in endpoint.deployments
+        if d.sockets
+    ]
+    shadows = [f"{_word(one)} {one.name}/{one.mirror[0]};" for one in plan.endpoints if one.mirror]
     names = [f"{d.upstream} {d.name};" for d in ready]
     blocks = [
         *(_upstream(deployment, first=number == 0) for number, deployment in enumerate(ready)),
         *(_split(endpoint) for endpoint in plan.endpoints if len(_targets(endpoint)) > 1),
+        *(_mirrored(endpoint, endpoint.mirror[1]) for endpoint in plan.endpoints if endpoint.mirror),
         _map("$zf_ep", "$zf_mode", modes),
         # No header: by weight. A header: that deployment. Neither: 404.
         _map('"$zf_ep/$http_azureml_model_deployment"', "$zf_up", routes),
         _map("$zf_up", "$zf_class", classes),
         _map("$zf_up", "$zf_name", names),
+        _map("$zf_ep", "$zf_shadow", shadows),
     ]
     return HEADER + "\n".join(blocks)
 
 
 def render_classes(plan: EdgePlan) -> str:
-    """One location for each (timeout, limit) in use, times key and token: nginx takes both as literals only."""
+    """One location for each (timeout, limit) in use, times key and token, plain and copied: nginx takes literals only."""
     ready = [d for endpoint in plan.endpoints for d in endpoint.deployments if d.sockets]
     classes = {class_name(d): d for d in sorted(ready, key=class_name)}
-    return HEADER + "".join(_class(name, d, token) for name, d in classes.items() for token in (False, True))
+    copied = (False, True) if any(endpoint.mirror for endpoint in plan.endpoints) else (False,)
+    return HEADER + "".join(
+        _class(name, d, token, mirror) for name, d in classes.items() for token in (False, True) for mirror in copied
+    )
 
 
 def class_name(deployment: Deployment) -> str:
@@ -56,16 +69,27 @@ def class_name(deployment: Deployment) -> str:
     return f"t{deployment.timeout_ms}c{deployment.max_held}"
 
 
-def _class(name: str, deployment: Deployment, token: bool) -> str:
+def _class_of(endpoint: Endpoint, deployment: Deployment) -> str:
+    """The class of a deployment; a variable's part where some of what it answers is copied to a shadow."""
+    if endpoint.mirror is None or endpoint.mirror[0] == deployment.name:
+        return class_name(deployment)
+    return f'"{class_name(deployment)}${{{_mirror_variable(endpoint)}}}"'
+
+
+def _class(name: str, deployment: Deployment, token: bool, mirror: bool) -> str:
     parts = [
         "internal;",
         f"proxy_read_timeout {deployment.timeout_ms}ms;",
         f"limit_conn zf_dep {deployment.max_held};" if deployment.max_held else "",
         "auth_request /_zf/authz;" if token else "",
+        "mirror /_zf/mirror;" if mirror else "",
         "include score.conf;",
         "proxy_pass http://$zf_up$zf_rest$is_args$args;",
     ]
-    return f"location = /_zf/c/{name}{'j' if token else ''} {{ {' '.join(filter(None, parts))} }}\n"
+    # $zf_class brings the m, $zf_j the j behind it
+    return (
+        f"location = /_zf/c/{name}{'m' if mirror else ''}{'j' if token else ''} {{ {' '.join(filter(None, parts))} }}\n"
+    )
 
 
 def _upstream(deployment: Deployment, *, first: bool) -> str:
@@ -88,6 +112,10 @@ def _split(endpoint: Endpoint) -> str:
     return f'split_clients "$request_id" {_split_variable(endpoint)} {{ {" ".join(lines)} }}\n'
 
 
+def _mirrored(endpoint: Endpoint, share: int) -> str:
+    return f'split_clients "mirror $request_id" ${_mirror_variable(endpoint)} {{ {share:.2f}% m; * ""; }}\n'
+
+
 def _routes(endpoint: Endpoint) -> Iterator[str]:
     targets = _targets(endpoint)
     alone = targets[0][0] if targets else NO_TRAFFIC
@@ -104,11 +132,20 @@ def _targets(endpoint: Endpoint) -> list[tuple[str, int]]:
 
 
 def _target(deployment: Deployment) -> str:
-    return deployment.upstream if deployment.sockets else NO_TRAFFIC
+    return deployment.upstream if deployment.sockets else NOT_READY
 
 
 def _split_variable(endpoint: Endpoint) -> str:
     return "$zf_split_" + endpoint.name.replace("-", "_")
+
+
+def _mirror_variable(endpoint: Endpoint) -> str:
+    return "zf_mirror_" + endpoint.name.replace("-", "_")
+
+
+def _word(endpoint: Endpoint) -> str:
+    """The backslash keeps an endpoint named `default`, `include` or `volatile` from being read as the map's own word."""
+    return rf"\\{endpoint.name}"
 
 
 def _map(source: str, target: str, lines: list[str]) -> str:

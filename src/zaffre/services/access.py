@@ -19,6 +19,8 @@ _RUN_DENIED_PREFIXES = (
     "workspaces/onlineEndpoints/write",
     "workspaces/onlineEndpoints/delete",
     "workspaces/onlineEndpoints/listKeys",
+    "workspaces/onlineEndpoints/regenerateKeys",
+    "workspaces/onlineEndpoints/token",
     "workspaces/onlineEndpoints/deployments/write",
     "workspaces/onlineEndpoints/deployments/delete",
     "workspaces/computes/write",

@@ -10,29 +10,33 @@ import msgspec
 from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed
 from zaffre.services.jobs import environment
 from zaffre.services.kinds.base import Document, Kind
+from zaffre.services.kinds.deployments import with_sku
 from zaffre.services.kinds.endpoints import check_key, check_pair
 from zaffre.services.places import Places
+from zaffre.services.access import Principal
 from zaffre.services.resources import ListQuery, Resources, Written
+from zaffre.services.scoring import ENDPOINT, ScoringAccess, ScoringToken
 from zaffre.services.workspaces import Workspace
 from zaffre.store import operations, resources
 from zaffre.store.resources import Cursor, Row
 from zaffre.store.unit import Actor, Unit
 
-ENDPOINT = "workspaces/onlineEndpoints"
 DEPLOYMENT = "workspaces/onlineEndpoints/deployments"
 KEY_NAMES = {"Primary": "primaryKey", "Secondary": "secondaryKey"}
+LOG_CONTAINERS = ("InferenceServer", "StorageInitializer")
 
-Logs = Callable[[str, int], str]
+Logs = Callable[[str, int, str | None], str]
 CheckEnvironment = Callable[[str | None, str | None, str | None], None]
 
 
 class Endpoints:
-    """`put`, `get`, `list`, `delete` as the generic provider asks them, for both types; keys and logs."""
+    """`put`, `get`, `list`, `delete` as the generic provider asks them, for both types; keys, tokens and logs."""
 
     def __init__(
         self,
         generic: Resources,
         places: Places,
+        scoring: ScoringAccess,
         read_logs: Logs,
         check_environment: CheckEnvironment,
         unserved: str | None = None,
@@ -41,6 +45,7 @@ class Endpoints:
         self._unserved = unserved
         self._resources = generic
         self._places = places
+        self._scoring = scoring
         self._read_logs = read_logs
         self._check_environment = check_environment
         self.kinds = generic.kinds
@@ -76,7 +81,7 @@ class Endpoints:
                 for below in resources.listing(unit.conn, workspace.id, DEPLOYMENT, parent=name):
                     self._resources.begin_delete(unit, workspace, below, self._resources.database.runtime.guid())
             else:
-                self._refuse_with_traffic(unit, workspace, parent, row)
+                self._leave_traffic(unit, workspace, parent, row)
             self._resources.begin_delete(unit, workspace, row, operation)
             unit.audit(actor, f"{kind.type}/delete", f"{workspace.path}/onlineEndpoints/{parent or name}")
             unit.emit(workspace.id, kind.type, row.name)
@@ -86,7 +91,7 @@ class Endpoints:
 
     async def keys(self, workspace: Workspace, name: str) -> tuple[str, str]:
         """The primary and the secondary scoring key."""
-        await self.get(workspace, self.kinds[ENDPOINT], "", name)
+        _takes_keys(await self.get(workspace, self.kinds[ENDPOINT], "", name))
         database, vault = self._resources.database, self._resources.vault
         found = await database.read(
             lambda conn: [vault.get(conn, workspace.id, _secret(name, key)) for key in KEY_NAMES.values()]
@@ -94,6 +99,10 @@ class Endpoints:
         if None in found:
             raise NotFound(f"The keys of endpoint '{name}' are gone from the vault; regenerate them.")
         return str(found[0]), str(found[1])
+
+    async def token(self, principal: Principal, workspace: Workspace, name: str) -> ScoringToken:
+        """A token that scores on this endpoint."""
+        return self._scoring.mint(principal, await self.get(workspace, self.kinds[ENDPOINT], "", name))
 
     async def regenerate(self, actor: Actor, workspace: Workspace, name: str, which: str, value: object) -> str:
         """Replace one key; the operation ends when the edge knows it.
@@ -109,6 +118,7 @@ class Endpoints:
             row = resources.get(unit.conn, workspace.id, ENDPOINT, name, lock=True)
             if row is None or row.state == "Deleting":
                 raise NotFound(f"There is no online endpoint '{name}' in workspace '{workspace.name}'.")
+            _takes_keys(row)
             vault = self._resources.vault
             current = vault.get(unit.conn, workspace.id, _secret(name, KEY_NAMES[which]))
             key = fresh if value is None or value == current else str(value)
@@ -127,11 +137,15 @@ class Endpoints:
 
         return await self._resources.database.write(work)
 
-    async def logs(self, workspace: Workspace, endpoint: str, name: str, tail: int) -> str:
+    async def logs(self, workspace: Workspace, endpoint: str, name: str, tail: int, container: str | None) -> str:
+        """The last `tail` lines of a deployment: of one `container`, or of all it went through."""
         row = await self.get(workspace, self.kinds[DEPLOYMENT], endpoint, name)
-        return self._read_logs(row.server.get("slug", ""), tail)
+        return self._read_logs(row.server.get("slug", ""), tail, container)
 
     async def _put_endpoint(self, actor: Actor, workspace: Workspace, kind: Kind, name: str, body: Document) -> Written:
+        kind.accept(kind.take_secrets(body)[1])
+        await self._check_compute(workspace, (body.get("properties") or {}).get("compute"))
+
         def guard(unit: Unit, row: Row | None) -> None:
             for other in resources.named(unit.conn, ENDPOINT, name):
                 if other.scope != workspace.id:
@@ -147,13 +161,14 @@ class Endpoints:
             below = {
                 found.name.lower() for found in resources.listing(unit.conn, workspace.id, DEPLOYMENT, parent=name)
             }
-            for deployment in properties.get("traffic") or {}:
-                if deployment.lower() not in below:
-                    raise InvalidInput(
-                        f"Field 'properties.traffic': endpoint '{name}' has no deployment '{deployment}'.",
-                        code="InvalidField",
-                        target="properties.traffic",
-                    )
+            for field in ("traffic", "mirrorTraffic"):
+                for deployment in properties.get(field) or {}:
+                    if deployment.lower() not in below:
+                        raise InvalidInput(
+                            f"Field 'properties.{field}': endpoint '{name}' has no deployment '{deployment}'.",
+                            code="InvalidField",
+                            target=f"properties.{field}",
+                        )
 
         keys = {"primaryKey": self._new_key(), "secondaryKey": self._new_key()}
         return await self._resources.put(actor, workspace, kind, "", name, body, guard=guard, secrets_once=keys)
@@ -161,8 +176,17 @@ class Endpoints:
     async def _put_deployment(
         self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str, body: Document
     ) -> Written:
-        await self.get(workspace, self.kinds[ENDPOINT], "", parent)
-        resolved = await self._resolve(workspace, kind.accept(body)["properties"])
+        endpoint_row = await self.get(workspace, self.kinds[ENDPOINT], "", parent)
+        body = with_sku(body)
+        accepted = kind.accept(body)["properties"]
+        if accepted["endpointComputeType"] == "Kubernetes":
+            raise InvalidInput(
+                f"Field 'properties.endpointComputeType': endpoint '{endpoint_row.name}' has no Kubernetes compute; "
+                "expected 'Managed'.",
+                code="InvalidField",
+                target="properties.endpointComputeType",
+            )
+        resolved = await self._resolve(workspace, accepted)
         digest = hashlib.sha256(f"{workspace.id}/{parent.lower()}/{name.lower()}".encode()).hexdigest()[:8]
 
         def guard(unit: Unit, row: Row | None) -> None:
@@ -170,7 +194,7 @@ class Endpoints:
             if endpoint is None or endpoint.state == "Deleting":
                 raise NotFound(f"There is no online endpoint '{parent}' in workspace '{workspace.name}'.")
 
-        server = {"resolved": resolved, "slug": digest, "restarts": 0}
+        server = {"resolved": resolved, "slug": digest, "error": None}
         return await self._resources.put(actor, workspace, kind, parent, name, body, server=server, guard=guard)
 
     async def _resolve(self, workspace: Workspace, properties: Document) -> Document:
@@ -213,18 +237,56 @@ class Endpoints:
             )
         return resolved
 
-    @staticmethod
-    def _refuse_with_traffic(unit: Unit, workspace: Workspace, endpoint: str, row: Row) -> None:
-        parent = resources.get(unit.conn, workspace.id, ENDPOINT, endpoint)
-        traffic = parent.body["properties"].get("traffic", {}) if parent else {}
-        share = next((share for name, share in traffic.items() if name.lower() == row.name.lower()), 0)
-        if share > 0:
-            raise Conflict(
-                f"Deployment '{row.name}' gets {share} % of the traffic of endpoint '{endpoint}'. Move it to another deployment first."
+    async def _check_compute(self, workspace: Workspace, given: str | None) -> None:
+        """An endpoint that names a compute is meant for Kubernetes, which computes here only record."""
+        if not given:
+            return
+        field, name = "properties.compute", given.rstrip("/").rpartition("/")[2]
+        try:
+            row = await self.get(workspace, self.kinds["workspaces/computes"], "", name)
+        except NotFound as missing:
+            raise InvalidInput(f"Field '{field}': {missing.message}", code="InvalidField", target=field) from None
+        type_ = row.body["properties"].get("computeType")
+        if type_ != "Kubernetes":
+            raise InvalidInput(
+                f"Field '{field}': compute '{row.name}' is of type {type_}; an endpoint runs on a Kubernetes compute, or "
+                "without one on this server.",
+                code="InvalidField",
+                target=field,
             )
+        raise NotServed(
+            f"Online endpoints on Kubernetes computes are not served yet: '{row.name}' is only a record. Leave compute "
+            "out and the endpoint is served by this server.",
+            target=field,
+        )
+
+    @staticmethod
+    def _leave_traffic(unit: Unit, workspace: Workspace, endpoint: str, row: Row) -> None:
+        """Take a deployment that is to go out of its endpoint's shares. Raises Conflict when it still has one."""
+        parent = resources.get(unit.conn, workspace.id, ENDPOINT, endpoint, lock=True)
+        if parent is None:
+            return
+        properties, key = dict(parent.body["properties"]), resources.key(row.name)
+        for field, what in (("traffic", "gets"), ("mirrorTraffic", "is sent copies of")):
+            shares: dict[str, int] = properties.get(field) or {}
+            share = next((share for name, share in shares.items() if resources.key(name) == key), 0)
+            if share > 0:
+                raise Conflict(
+                    f"Deployment '{row.name}' {what} {share} % of the traffic of endpoint '{endpoint}'. "
+                    "Move it to another deployment first."
+                )
+            properties[field] = {name: share for name, share in shares.items() if resources.key(name) != key}
+        if properties != parent.body["properties"]:
+            resources.update(unit, None, parent.pk, body={**parent.body, "properties": properties})
 
     def _new_key(self) -> str:
         return self._resources.database.runtime.secret(32)
+
+
+def _takes_keys(endpoint: Row) -> None:
+    mode = endpoint.body["properties"]["authMode"]
+    if mode != "Key":
+        raise InvalidInput(f"Endpoint '{endpoint.name}' has no keys: its callers show tokens ({mode}).")
 
 
 def _secret(name: str, key: str) -> str:

@@ -156,7 +156,7 @@ class ModelServer:
                 sent = {key.lower(): value for key, value in self.headers.items()}
                 body = self.rfile.read(length).decode()
                 data = json.dumps({"name": name, "target": self.path, "headers": sent, "body": body}).encode()
-                self.send_response(200)
+                self.send_response(int(sent.get("x-fail", 200)))
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()

@@ -3,6 +3,7 @@
     POST /_stub/plan     an EdgePlan without `listen`: written, and answered once nginx runs with it (or not)
     POST /_stub/break    an nginx.conf that cannot be read is written; answered likewise
     anything else        is echoed: pid, method, target, headers, length of the body
+    internal /mirror     noted, and echoed as `copies`
     internal /auth       200 for `Bearer good-<endpoint>`, else 401; how often it was asked is echoed as `auths`
 
 `<home>/stub.json` may say {"exit": code} (end at once, after a word on stderr) or {"jobs": [names that go on]}.
@@ -30,6 +31,7 @@ class Stub:
         self.home = home
         self.settings = json.loads((home / "stub.json").read_text()) if (home / "stub.json").exists() else {}
         self.auths = 0
+        self.copies: list[dict[str, Any]] = []
         self.applied: dict[int, asyncio.Future[str | None]] = {}
         self.number = 0
         self.done = asyncio.Event()
@@ -85,11 +87,16 @@ class Stub:
             value = {"error": await self.tell()}
         else:
             value = {"pid": os.getpid(), "method": method, "target": target, "headers": headers, "length": len(body)}
-            value["auths"] = self.auths
+            value |= {"auths": self.auths, "copies": self.copies}
         await answer(writer, 200, value)
 
     async def serve_internal(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        _, _, headers, _ = await read_request(reader)
+        _, target, headers, body = await read_request(reader)
+        if target == "/mirror":
+            copy = {"shadow": headers["x-zf-shadow"], "target": headers["x-zf-target"], "body": body.decode()}
+            self.copies.append({**copy, "authorized": "authorization" in headers})
+            await answer(writer, 202, {})
+            return
         self.auths += 1
         good = headers.get("authorization") == f"Bearer good-{headers.get('x-zf-endpoint')}"
         await answer(writer, 200 if good else 401, {})

@@ -11,8 +11,9 @@ from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.protocols.arm import shape
 from zaffre.services.datastores import Datastores
-from zaffre.services.endpoints import Endpoints
+from zaffre.services.endpoints import DEPLOYMENT, LOG_CONTAINERS, Endpoints
 from zaffre.services.jobs import Jobs
+from zaffre.services.kinds.deployments import skus
 from zaffre.settings import Settings
 from zaffre.store import operations
 from zaffre.store.database import Database
@@ -40,7 +41,9 @@ class Actions:
             ("workspaces/jobs", "cancel"): self.cancel_job,
             ("workspaces/onlineEndpoints", "listKeys"): self.endpoint_keys,
             ("workspaces/onlineEndpoints", "regenerateKeys"): self.regenerate_keys,
+            ("workspaces/onlineEndpoints", "token"): self.endpoint_token,
             ("workspaces/onlineEndpoints/deployments", "getLogs"): self.deployment_logs,
+            ("workspaces/onlineEndpoints/deployments/skus", "list"): self.deployment_skus,
         }
 
     async def start_pending_upload(self, call: Call) -> Response:
@@ -90,15 +93,41 @@ class Actions:
         )
         return shape.accepted(public_address(call, self._settings), call.workspace, operation)
 
+    async def endpoint_token(self, call: Call) -> Response:
+        made = await self._endpoints.token(call.principal, call.workspace, _last(call))
+        return json_answer(
+            {
+                "accessToken": made.token,
+                "expiryTimeUtc": made.expires,
+                "refreshAfterTimeUtc": made.refresh_after,
+                "tokenType": "Bearer",
+            },
+            headers={"cache-control": "no-store"},
+        )
+
     async def deployment_logs(self, call: Call) -> Response:
         body = await call.document()
         tail = body.get("tail") if body.get("tail") is not None else 50
-        if not isinstance(tail, int) or not 1 <= tail <= 10_000:
+        if isinstance(tail, bool) or not isinstance(tail, int) or not 1 <= tail <= 10_000:
             raise InvalidInput(
-                f"Field 'tail': {tail!r}; expected a number from 1 to 10000.", code="InvalidField", target="tail"
+                f"Field 'tail': {str(tail)[:50]}; expected a number from 1 to 10000.",
+                code="InvalidField",
+                target="tail",
+            )
+        container = body.get("containerType")
+        if container is not None and container not in LOG_CONTAINERS:
+            raise InvalidInput(
+                f"Field 'containerType': '{str(container)[:50]}' is not one of {', '.join(LOG_CONTAINERS)}.",
+                code="InvalidField",
+                target="containerType",
             )
         parent, name = list(call.params.values())[-2:]
-        return json_answer({"content": await self._endpoints.logs(call.workspace, parent, name, tail)})
+        return json_answer({"content": await self._endpoints.logs(call.workspace, parent, name, tail, container)})
+
+    async def deployment_skus(self, call: Call) -> Response:
+        parent, name = list(call.params.values())[-2:]
+        await self._endpoints.get(call.workspace, self._endpoints.kinds[DEPLOYMENT], parent, name)
+        return json_answer({"value": skus()})
 
     async def operation_status(self, call: Call) -> Response:
         """What `Azure-AsyncOperation` points to."""

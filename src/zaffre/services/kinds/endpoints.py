@@ -1,4 +1,4 @@
-"""Online endpoints and their deployments (wire.md §5.6)."""
+"""Online endpoints (wire.md §5.6); what answers behind them is in `deployments`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from zaffre.errors import InvalidInput, NotServed
-from zaffre.services.durations import seconds
 from zaffre.services.kinds.base import Document, Kind, Show, Texts, spelled, texts
 from zaffre.store.resources import Row
 
 AUTH_MODES = ("Key", "AMLToken", "AADToken")
 KEY = re.compile(r"[A-Za-z0-9._~+/=-]{16,256}")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
+ACCESS = ("Enabled", "Disabled")
+MOST_MIRRORED = 50
 
 
 class Endpoint(msgspec.Struct, rename="camel", kw_only=True):
@@ -29,32 +30,44 @@ class Endpoint(msgspec.Struct, rename="camel", kw_only=True):
 
 
 def _complete_endpoint(properties: Document) -> Document:
-    mode = spelled(properties["authMode"], AUTH_MODES, "properties.authMode")
-    if mode != "Key":
-        raise NotServed(f"Online endpoints with {mode} are not served yet; 'Key' is.", target="properties.authMode")
-    if properties.get("mirrorTraffic"):
-        raise NotServed("Mirrored traffic is not served yet.", target="properties.mirrorTraffic")
-    traffic = properties.get("traffic") or {}
-    if len({name.lower() for name in traffic}) != len(traffic):
-        raise InvalidInput(
-            f"Field 'properties.traffic': {traffic} names a deployment twice; names are compared without case.",
-            code="InvalidField",
-            target="properties.traffic",
+    access = spelled(properties.get("publicNetworkAccess") or "Enabled", ACCESS, "properties.publicNetworkAccess")
+    if access == "Disabled":
+        raise NotServed(
+            "Endpoints closed to the public network are not served yet: everyone who reaches this server's port and has "
+            "the key or a token may score. Leave publicNetworkAccess out.",
+            target="properties.publicNetworkAccess",
         )
-    if any(not 0 <= share <= 100 for share in traffic.values()) or sum(traffic.values()) not in (0, 100):
-        raise InvalidInput(
-            f"Field 'properties.traffic': {traffic}; expected whole percentages that add up to 100, or to 0 for none.",
-            code="InvalidField",
-            target="properties.traffic",
-        )
+    traffic = _shares(properties, "traffic")
+    if sum(traffic.values()) not in (0, 100):
+        raise _refused("traffic", f"{traffic}; expected whole percentages that add up to 100, or to 0 for none")
+    mirrored = _shares(properties, "mirrorTraffic")
+    if sum(mirrored.values()) > MOST_MIRRORED or sum(share > 0 for share in mirrored.values()) > 1:
+        raise _refused("mirrorTraffic", f"{mirrored}; expected one deployment with at most {MOST_MIRRORED} percent")
+    live = {name.lower() for name, share in traffic.items() if share > 0}
+    for name, share in mirrored.items():
+        if share > 0 and name.lower() in live:
+            raise _refused("mirrorTraffic", f"deployment '{name}' has traffic of its own; a shadow may have none")
     return {
         **properties,
-        "authMode": mode,
+        "authMode": spelled(properties["authMode"], AUTH_MODES, "properties.authMode"),
         "traffic": traffic,
-        "mirrorTraffic": {},
+        "mirrorTraffic": mirrored,
         "properties": texts(properties.get("properties")),
-        "publicNetworkAccess": properties.get("publicNetworkAccess") or "Enabled",
+        "publicNetworkAccess": access,
     }
+
+
+def _shares(properties: Document, field: str) -> dict[str, int]:
+    shares: dict[str, int] = properties.get(field) or {}
+    if len({name.lower() for name in shares}) != len(shares):
+        raise _refused(field, f"{shares} names a deployment twice; names are compared without case")
+    if any(not 0 <= share <= 100 for share in shares.values()):
+        raise _refused(field, f"{shares}; expected whole percentages from 0 to 100")
+    return shares
+
+
+def _refused(field: str, why: str) -> InvalidInput:
+    return InvalidInput(f"Field 'properties.{field}': {why}.", code="InvalidField", target=f"properties.{field}")
 
 
 def _take_keys(body: Document) -> tuple[dict[str, str], Document]:
@@ -98,111 +111,6 @@ def _extra_endpoint(row: Row, show: Show) -> Document:
     }
 
 
-class CodeConfiguration(msgspec.Struct, rename="camel", kw_only=True):
-    scoring_script: str
-    code_id: str | None = None
-
-
-class RequestSettings(msgspec.Struct, rename="camel", kw_only=True):
-    max_concurrent_requests_per_instance: int | None = None
-    max_queue_wait: str | None = None
-    request_timeout: str | None = None
-
-
-class Probe(msgspec.Struct, rename="camel", kw_only=True):
-    failure_threshold: int | None = None
-    success_threshold: int | None = None
-    initial_delay: str | None = None
-    period: str | None = None
-    timeout: str | None = None
-
-
-class Deployment(msgspec.Struct, rename="camel", kw_only=True):
-    endpoint_compute_type: str = "Managed"
-    model: str | None = None
-    code_configuration: CodeConfiguration | None = None
-    environment_id: str | None = None
-    environment_variables: dict[str, str] | None = None
-    instance_type: str | None = None
-    description: str | None = None
-    properties: Texts | None = None
-    scale_settings: dict[str, Any] | None = None
-    request_settings: RequestSettings | None = None
-    liveness_probe: Probe | None = None
-    readiness_probe: Probe | None = None
-    app_insights_enabled: bool | None = None
-
-
-_REQUEST = {"maxConcurrentRequestsPerInstance": 1, "maxQueueWait": "PT0.5S", "requestTimeout": "PT5S"}
-_PROBE = {"failureThreshold": 30, "successThreshold": 1, "initialDelay": "PT10S", "period": "PT10S", "timeout": "PT2S"}
-
-
-def _complete_deployment(properties: Document) -> Document:
-    if (
-        spelled(
-            properties.get("endpointComputeType", "Managed"),
-            ("Managed", "Kubernetes"),
-            "properties.endpointComputeType",
-        )
-        != "Managed"
-    ):
-        raise NotServed(
-            "Kubernetes online deployments are not served yet; managed ones are.",
-            target="properties.endpointComputeType",
-        )
-    if not properties.get("model") and not properties.get("codeConfiguration"):
-        raise InvalidInput(
-            "Field 'properties.model': a deployment needs a model, a scoring script, or both.",
-            code="InvalidField",
-            target="properties.model",
-        )
-    scale = properties.get("scaleSettings") or {"scaleType": "Default"}
-    if scale.get("scaleType") != "Default":
-        raise NotServed(
-            "Scaling by a target utilisation is not served yet; scaleType 'Default' is.",
-            target="properties.scaleSettings",
-        )
-    completed = {
-        **properties,
-        "endpointComputeType": "Managed",
-        "environmentVariables": properties.get("environmentVariables") or {},
-        "properties": texts(properties.get("properties")),
-        "scaleSettings": {"scaleType": "Default"},
-        "requestSettings": _defaults(properties.get("requestSettings"), _REQUEST),
-        "livenessProbe": _defaults(properties.get("livenessProbe"), _PROBE),
-        "readinessProbe": _defaults(properties.get("readinessProbe"), _PROBE),
-    }
-    for group, fields in (
-        ("requestSettings", {"maxQueueWait": 0.0, "requestTimeout": 0.001}),
-        ("livenessProbe", {"initialDelay": 0.0, "period": 0.001, "timeout": 0.001}),
-        ("readinessProbe", {"initialDelay": 0.0, "period": 0.001, "timeout": 0.001}),
-    ):
-        for name, least in fields.items():
-            _bounded(seconds(completed[group][name], field := f"properties.{group}.{name}"), least, 3600, field)
-    for group in ("livenessProbe", "readinessProbe"):
-        for name in ("failureThreshold", "successThreshold"):
-            _bounded(completed[group][name], 1, 1000, f"properties.{group}.{name}")
-    held = completed["requestSettings"]["maxConcurrentRequestsPerInstance"]
-    _bounded(held, 1, 1000, "properties.requestSettings.maxConcurrentRequestsPerInstance")
-    return completed
-
-
-def _bounded(value: float, least: float, most: float, field: str) -> None:
-    if not least <= value <= most:
-        raise InvalidInput(
-            f"Field '{field}': {value:g}; expected {least:g} to {most:g}.", code="InvalidField", target=field
-        )
-
-
-def _defaults(given: Document | None, defaults: Document) -> Document:
-    """Defaults under what the client gave; a null counts as not given."""
-    return {**defaults, **{name: value for name, value in (given or {}).items() if value is not None}}
-
-
-def _extra_deployment(row: Row, _show: Show) -> Document:
-    return {"provisioningState": row.state}
-
-
 KINDS = (
     Kind(
         type="workspaces/onlineEndpoints",
@@ -211,15 +119,6 @@ KINDS = (
         complete=_complete_endpoint,
         extra=_extra_endpoint,
         take_secrets=_take_keys,
-        tracked=True,
-        active=True,
-    ),
-    Kind(
-        type="workspaces/onlineEndpoints/deployments",
-        properties=Deployment,
-        name=NAME,
-        complete=_complete_deployment,
-        extra=_extra_deployment,
         tracked=True,
         active=True,
     ),
