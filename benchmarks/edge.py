@@ -149,8 +149,8 @@ def _upload(client: Client, scope: str) -> str:
 
 def _model_server(home: Path) -> int:
     """The pid of the deployment's newest server; an older one may still be finishing."""
-    folders = [record.parent for record in (home / "deployments").glob("*/server.json")]
-    for folder in sorted(folders, key=lambda one: int(one.name.rpartition("-")[2]), reverse=True):
+    folders = [record.parent for record in (home / "deployments").glob("*/i*/server.json")]
+    for folder in sorted(folders, key=lambda one: int(one.parent.name.rpartition("-")[2]), reverse=True):
         found = model_server.identity(folder)
         if found is not None:
             return found.pid

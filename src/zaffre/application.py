@@ -44,6 +44,8 @@ from zaffre.execution.executors.local import LocalExecutor
 from zaffre.gateway import no_edge
 from zaffre.gateway.answers import arm_error
 from zaffre.gateway.app import Gateway
+from zaffre.gateway.call import Call
+from zaffre.gateway.internal import Internal
 from zaffre.gateway.recorder import Recorder
 from zaffre.protocols import arm, blob, health, history, login, mlflow, upkeep
 from zaffre.protocols.arm.actions import Actions
@@ -72,11 +74,13 @@ from zaffre.services.registered_models import RegisteredModels
 from zaffre.services.registries import Curated, Registries
 from zaffre.services.resources import Resources
 from zaffre.services.run_artifacts import RunArtifacts
+from zaffre.services.scoring import ScoringAccess
 from zaffre.services.tokens import Tokens
 from zaffre.services.tracking import Tracking
 from zaffre.services.workspace_changes import WorkspaceChanges
 from zaffre.services.workspaces import Workspaces
-from zaffre.serving import server as model_server
+from zaffre.serving import release as model_releases
+from zaffre.serving.shadow import Copy, Shadows
 from zaffre.settings import Settings
 from zaffre.store import crashpoint, migrate
 from zaffre.store import jobs as job_rows
@@ -115,10 +119,12 @@ class Application:
         jobs = Jobs(
             database, resources, places, tracking, Checks(command=_check_command, environment=_check_environment)
         )
+        scoring = ScoringAccess(database, tokens)
         endpoints = Endpoints(
             resources,
             places,
-            lambda slug, tail: _deployment_logs(settings, slug, tail),
+            scoring,
+            lambda slug, tail, container: model_releases.read_logs(settings.deployments, slug, tail, container),
             _check_environment,
             None if settings.edge else no_edge.SCORING,
         )
@@ -199,8 +205,10 @@ class Application:
         nginx = find_nginx(os.environ.get("ZAFFRE_NGINX")) if settings.edge else None
         edge = EdgeController(database, vault, settings.edge_folder, listen, nginx, link.edge_changed)
         self.endpoints = EndpointController(
-            database, runtime, edge, ServingPlans(settings, workspaces, blobs), settings.deployments
+            database, edge, ServingPlans(settings, workspaces, blobs), settings.deployments
         )
+        self._shadows = Shadows(edge.shadow)
+        self.internal = Internal(scoring.check, self._copy)
 
         self.homes = WorkspaceController(
             database,
@@ -226,6 +234,7 @@ class Application:
         """End what a stop ends; the names of the jobs that go on."""
         if cancel_jobs:
             await self._cancel_all()
+        await self._shadows.close()
         await self.maintenance.stop()
         await self.homes.stop()
         running = await self.jobs.stop()
@@ -255,6 +264,10 @@ class Application:
             os.fsync(file.fileno())
         new.rename(path)
 
+    def _copy(self, shadow: str, call: Call, target: str, body: bytes) -> bool:
+        headers = tuple((name, value) for name, value in call.headers.items() if not name.startswith("x-zf-"))
+        return self._shadows.offer(shadow, Copy(method=call.method, target=target, headers=headers, body=body))
+
     async def _cancel_all(self) -> None:
         for row in await self.database.read(lambda conn: job_rows.active(conn, self.job_service.node)):
             workspace = await self.workspaces.by_id(row.scope)
@@ -279,13 +292,16 @@ async def _serve(settings: Settings, handles: dict[str, Any]) -> None:
     listen = tuple(json.loads(os.environ.get("ZAFFRE_LISTEN", "[]")))
     application = Application(settings, Runtime(), link, listen)
     sockets = [socket.socket(fileno=handle) for handle in ([handles["app"]] if settings.edge else handles["tcp"])]
-    server = uvicorn.Server(_configuration(application, settings))
+    server = uvicorn.Server(_configuration(application.gateway, settings))
+    internal = uvicorn.Server(_configuration(application.internal, settings))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     # Answering comes first: nginx is told to start only when somebody is behind it.
     serving = asyncio.create_task(_answer(server, sockets))
+    inside = [socket.socket(fileno=handles["internal"])] if settings.edge else []
+    asked_by_nginx = asyncio.create_task(_answer(internal, inside) if inside else asyncio.sleep(0))
     starting = asyncio.create_task(application.start())
     asked = asyncio.create_task(link.stop_asked())
     told = asyncio.create_task(stopping.wait())
@@ -304,8 +320,8 @@ async def _serve(settings: Settings, handles: dict[str, Any]) -> None:
     wish = asked.result() if asked.done() else {"models": False, "cancel_jobs": False}
     running = await application.stop(models=bool(wish.get("models")), cancel_jobs=bool(wish.get("cancel_jobs")))
     link.send({"type": "stopped", "running_jobs": running})
-    server.should_exit = True
-    await asyncio.wait({serving})
+    server.should_exit = internal.should_exit = True
+    await asyncio.wait({serving, asked_by_nginx})
     application.close()
     await link.close()
 
@@ -317,13 +333,13 @@ async def _answer(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
     await server._serve(sockets)
 
 
-def _configuration(application: Application, settings: Settings) -> uvicorn.Config:
+def _configuration(application: Gateway | Internal, settings: Settings) -> uvicorn.Config:
     options: dict[str, Any] = {}
     if not settings.edge:
         pem = str(settings.edge_folder / "tls" / "server.pem")
         options = {"ssl_certfile": pem, "ssl_keyfile": pem}
     return uvicorn.Config(
-        application.gateway,
+        application,
         http="httptools",
         lifespan="off",
         log_config=None,
@@ -360,12 +376,6 @@ def _curated() -> list[Curated]:
         Curated(name=name, version=curated_version(name), python=recipe.python, requirements=recipe.requirements)
         for name, recipe in found
     ]
-
-
-def _deployment_logs(settings: Settings, slug: str, tail: int) -> str:
-    """The newest generation's log."""
-    folders = sorted(settings.deployments.glob(f"{slug}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    return model_server.logs(folders[-1], tail) if folders and slug else ""
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def test_a_request_over_its_time_is_cut_off_and_the_worker_goes_on(home: Path) -
     plan = make_plan(home, script=ECHO, request_timeout_s=0.3)
     up(plan)
     late = score(plan.socket, {"sleep": 30})
-    assert (late.status, late.headers["x-ms-run-function-failed"]) == (500, "True")
+    assert (late.status, late.headers["x-ms-run-function-failed"]) == (408, "True")
     assert "timeout" in late.json()["message"].lower()
     assert score(plan.socket, {"x": 1}).status == 200
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+import msgspec
 import sqlalchemy as sa
 
+from zaffre.control.serving_plan import recall
 from zaffre.edge.binary import NginxBinary
 from zaffre.edge.config import write_edge
 from zaffre.edge.errors import EdgeError
 from zaffre.edge.plan import Deployment, EdgePlan, Endpoint, upstream_name
 from zaffre.errors import Unavailable
-from zaffre.services.durations import seconds
 from zaffre.services.endpoints import DEPLOYMENT, ENDPOINT, KEY_NAMES
+from zaffre.serving.shadow import Shadow
 from zaffre.store import resources
 from zaffre.store.database import Database
 from zaffre.store.resources import Row
@@ -24,6 +26,7 @@ from zaffre.store.seal import Vault
 
 # A change on its way to nginx: told its number, answers the error of its test or None.
 Announce = Callable[[int], Awaitable[str | None]]
+AUTH: dict[str, Literal["key", "token"]] = {"Key": "key", "AMLToken": "token", "AADToken": "token"}
 LIVING = ("Creating", "Updating", "Succeeded", "Failed")
 
 
@@ -48,6 +51,11 @@ class EdgeController:
         self._numbers = itertools.count(1)
         self._lock = asyncio.Lock()
         self._announced = False
+        self._shadows: dict[str, Shadow] = {}
+
+    def shadow(self, name: str) -> Shadow | None:
+        """Where copies for `<endpoint>/<deployment>` go, while the endpoint mirrors to it."""
+        return self._shadows.get(name)
 
     async def apply(self) -> None:
         """Raises Unavailable with nginx's own words when it refuses the files; the old ones then go on."""
@@ -55,6 +63,7 @@ class EdgeController:
             return
         async with self._lock:
             plan = await self._database.read(self._plan)
+            self._shadows = {f"{one.name}/{shadow.name}": self._lane(shadow) for one, shadow in _shadows(plan)}
             try:
                 changed = await asyncio.to_thread(write_edge, self._folder, plan, self._nginx)
             except EdgeError as problem:
@@ -66,11 +75,17 @@ class EdgeController:
             if error is not None:
                 raise Unavailable(f"nginx refuses its new files, the old ones go on: {error}")
 
+    def _lane(self, shadow: Deployment) -> Shadow:
+        return Shadow(
+            sockets=tuple(self._folder / path for path in shadow.sockets),
+            timeout_s=shadow.timeout_ms / 1000,
+            parallel=max(1, shadow.max_held // 2),
+        )
+
     def _plan(self, conn: sa.Connection) -> EdgePlan:
         below: dict[tuple[str, str], list[Row]] = {}
         for row in resources.in_states(conn, DEPLOYMENT, LIVING):
-            if row.server.get("current"):
-                below.setdefault((row.scope, row.parent), []).append(row)
+            below.setdefault((row.scope, row.parent), []).append(row)
         endpoints = []
         for row in resources.in_states(conn, ENDPOINT, LIVING):
             deployments = below.get((row.scope, resources.key(row.name)), [])
@@ -78,31 +93,47 @@ class EdgeController:
         return EdgePlan(listen=self._listen, endpoints=tuple(endpoints))
 
     def _endpoint(self, conn: sa.Connection, row: Row, deployments: list[Row]) -> Endpoint:
+        properties = row.body["properties"]
+        auth = AUTH[properties["authMode"]]
         keys = [
             self._vault.get(conn, row.scope, f"onlineEndpoints/{resources.key(row.name)}/{name}")
-            for name in KEY_NAMES.values()
+            for name in (KEY_NAMES.values() if auth == "key" else ())
         ]
         names = {resources.key(deployment.name): deployment.name for deployment in deployments}
-        traffic: dict[str, int] = row.body["properties"].get("traffic") or {}
-        weights = [
-            (names[resources.key(name)], share)
-            for name, share in traffic.items()
-            if share > 0 and resources.key(name) in names
-        ]
+
+        def shares(field: str) -> list[tuple[str, int]]:
+            given: dict[str, int] = properties.get(field) or {}
+            found = ((resources.key(name), share) for name, share in given.items() if share > 0)
+            return [(names[key], share) for key, share in found if key in names]
+
         return Endpoint(
             name=row.name,
-            auth="key",
+            auth=auth,
             keys=tuple(key for key in keys if key),
-            weights=tuple(weights),
+            weights=tuple(shares("traffic")),
+            mirror=next(iter(shares("mirrorTraffic")), None),
             deployments=tuple(_deployment(row.name, deployment) for deployment in deployments),
         )
 
 
+def _shadows(plan: EdgePlan) -> Iterator[tuple[Endpoint, Deployment]]:
+    for endpoint in plan.endpoints:
+        for deployment in endpoint.deployments:
+            if endpoint.mirror is not None and endpoint.mirror[0] == deployment.name:
+                yield endpoint, deployment
+
+
 def _deployment(endpoint: str, row: Row) -> Deployment:
-    settings: dict[str, Any] = row.body["properties"]["requestSettings"]
-    return Deployment(
-        name=row.name,
-        upstream=upstream_name(endpoint, row.name),
-        sockets=(f"d/{row.server['slug']}-0.sock",),
-        timeout_ms=int(seconds(settings["requestTimeout"], "requestTimeout") * 1000),
+    """As it serves, which after a failed change is not as it is asked for."""
+    named = Deployment(name=row.name, upstream=upstream_name(endpoint, row.name))
+    release = recall(row)
+    if release is None:
+        return named
+    out = set(row.server.get("out") or ())
+    return msgspec.structs.replace(
+        named,
+        sockets=tuple(f"d/{Path(p.socket).name}" for number, p in enumerate(release.plans) if number not in out),
+        timeout_ms=release.timeout_ms,
+        # Azure's rule: as many again may wait as may run
+        max_held=min(65535, 2 * release.held * len(release.plans)),
     )

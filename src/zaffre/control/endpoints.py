@@ -6,50 +6,49 @@ A deployment's server runs before the edge knows it, and the edge has forgotten 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from zaffre.control.edge import EdgeController
-from zaffre.control.serving_plan import ServingPlans
+from zaffre.control.instances import Instances
+from zaffre.control.leavings import Leavings
+from zaffre.control.serving_plan import ServingPlans, recall, release_name
+from zaffre.control.whole import whole
 from zaffre.errors import ZaffreError
-from zaffre.runtime import Runtime
 from zaffre.services.endpoints import DEPLOYMENT, ENDPOINT
-from zaffre.serving import process, server
-from zaffre.serving.backoff import next_delay
+from zaffre.serving import server
 from zaffre.serving.errors import ServingError
-from zaffre.serving.plan import DeploymentPlan
+from zaffre.serving.release import Release
 from zaffre.store import crashpoint, operations, resources, tables
 from zaffre.store.database import Database
 from zaffre.store.resources import Row
 from zaffre.store.unit import PLATFORM, Unit
 
-GRACE_S = 10.0
-# nginx keeps an idle connection to a server for at most this long; before that the old one must not close it.
-KEEPALIVE_S = 6.0
 PENDING = ("Creating", "Updating", "Deleting")
+AT_REST = ("Succeeded", "Failed")
 
 _log = logging.getLogger("zaffre.endpoints")
 
 
 class EndpointController:
-    """One task a deployment that is not at rest or runs; endpoints themselves are only the edge's files."""
+    """One task a deployment that is being made, changed or deleted; what serves is kept by `Instances` all the while.
 
-    def __init__(
-        self, database: Database, runtime: Runtime, edge: EdgeController, plans: ServingPlans, folder: Path
-    ) -> None:
+    Endpoints themselves are only the edge's files.
+    """
+
+    def __init__(self, database: Database, edge: EdgeController, plans: ServingPlans, folder: Path) -> None:
+        """`folder` is that of all deployments."""
         self._database = database
-        self._runtime = runtime
+        self._leavings = Leavings(folder)
         self._edge = edge
         self._plans = plans
-        self._folder = folder
+        self._instances = Instances(database, edge)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._news: dict[int, asyncio.Event] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
 
@@ -63,18 +62,18 @@ class EndpointController:
         for topic in (ENDPOINT, DEPLOYMENT):
             self._database.bells.listen(topic, hear)
         await self._edge.apply()
+        await self._sweep()
         self._hear()
         self._loop_task = asyncio.create_task(self._run())
 
     async def stop(self, *, servers: bool) -> None:
         """End the tasks; with `servers` the model servers too, as a clean stop does."""
-        tasks = [task for task in (self._loop_task, *self._tasks.values(), *self._retiring) if task is not None]
+        tasks = [task for task in (self._loop_task, *self._tasks.values()) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if servers and self._folder.is_dir():
-            folders = [path.parent for path in self._folder.glob("*/server.json")]
-            await asyncio.gather(*(asyncio.to_thread(server.stop, folder, GRACE_S) for folder in folders))
+        await self._instances.stop()
+        await self._leavings.stop(servers=servers)
 
     def _hear(self) -> None:
         self._wake.set()
@@ -82,17 +81,21 @@ class EndpointController:
             news.set()
 
     async def _run(self) -> None:
-        """Whenever something changed: a task for each deployment that has none, and the endpoints settled."""
+        """Whenever something changed: what serves is kept, what is pending gets a task, and the endpoints are settled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             rows = await self._database.read(
-                lambda conn: resources.in_states(conn, DEPLOYMENT, (*PENDING, "Succeeded", "Failed"))
+                lambda conn: resources.in_states(conn, DEPLOYMENT, (*PENDING, *AT_REST)),
             )
             for row in rows:
                 task = self._tasks.get(row.pk)
-                wanted = row.state in PENDING or row.server.get("current")
-                if wanted and (task is None or task.done()):
+                if task is not None and not task.done():
+                    continue
+                release = recall(row)
+                if release is not None and row.state != "Deleting":
+                    self._instances.keep(row.pk, release)
+                if row.state in PENDING:
                     self._news[row.pk] = asyncio.Event()
                     self._tasks[row.pk] = asyncio.create_task(self._drive(row.pk))
             await self._settle_endpoints()
@@ -136,12 +139,9 @@ class EndpointController:
                 if row.state == "Deleting":
                     await self._delete(row)
                     break
-                if row.state in PENDING:
-                    await self._deploy(row)
-                elif row.server.get("current"):
-                    await self._watch(row)
-                else:
+                if row.state not in PENDING:
                     break
+                await self._deploy(row)
             except Exception:  # noqa: BLE001  a bug of ours must not leave a deployment in a passing state
                 _log.exception("deployment step failed", extra={"deployment": row.name, "state": row.state})
                 await self._finish(
@@ -155,85 +155,76 @@ class EndpointController:
                 break
         self._tasks.pop(pk, None)
         self._news.pop(pk, None)
+        self._wake.set()  # a wish that came while this one ended
 
     async def _deploy(self, row: Row) -> None:
-        """Environment, files, server; then the edge; then the old server. Given up when a later wish comes."""
+        """Environment, files, servers; then the edge; then the old servers. Given up when a later wish comes."""
+        await self._leavings.hold(row.pk)
         work = asyncio.create_task(self._bring_up(row))
         if not await self._while_wished(row, work):
-            await self._stop_server(self._plans.folder(row))
+            await self._give_up(row)
             return
         try:
-            plan = await work
+            release = await work
         except (ServingError, ZaffreError, OSError) as error:
-            await self._stop_server(self._plans.folder(row))
+            serving = await self._give_up(row)
             message = error.message if isinstance(error, ZaffreError) else str(error)
+            if serving is not None:
+                message += "\nThe version before it goes on serving."
             await self._finish(row, "Failed", {"code": "DeploymentFailed", "message": message})
+            self._leavings.retire(row.pk, row.server["slug"], serving, log_of=release_name(row))
             return
-        previous = row.server.get("current")
-        await self._database.write(lambda unit: _note(unit, row, current=plan.id, plan=self._plans.remember(plan)))
+        # From here on nobody starts a server of the release before again, which would take its socket back
+        await self._instances.let_go(row.pk, but=release)
+        for plan in release.plans:
+            await whole(server.take_place, plan)
+        await self._database.write(lambda unit: _note(unit, row, **_in_use(release)))
+        self._instances.keep(row.pk, release)
         try:
             await self._edge.apply()
         except ZaffreError as error:
             await self._finish(row, "Failed", {"code": error.code, "message": error.message})
             return
         await self._finish(row, "Succeeded", ready=True)
-        if previous and previous != plan.id:
-            task = asyncio.create_task(self._retire(self._folder / previous, KEEPALIVE_S + plan.request_timeout_s))
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+        self._leavings.retire(row.pk, row.server["slug"], release)
 
-    async def _bring_up(self, row: Row) -> DeploymentPlan:
-        plan = await self._plans.make(row)
-        await asyncio.to_thread(server.start, plan)
-        await server.ready(plan)
-        return plan
+    async def _give_up(self, row: Row) -> Release | None:
+        """End the servers that were to be and are not; what serves goes on."""
+        fresh = await self._database.read(lambda conn: resources.by_pk(conn, row.pk))
+        serving = recall(fresh) if fresh is not None else None
+        started = {release_name(row), *((serving.id,) if serving is not None else ())}
+        await self._leavings.drop(row.server["slug"], started, serving)
+        return serving
 
-    async def _watch(self, row: Row) -> None:
-        """A living server is left alone; one that died is started again, after a pause that grows with each death."""
-        plan = self._plans.recall(row)
-        news = self._news[row.pk]
-        identity = await asyncio.to_thread(server.identity, plan.folder)
-        if identity is not None:
-            began = self._runtime.now()
-            ended = asyncio.create_task(process.ended(identity))
-            heard = asyncio.create_task(news.wait())
-            await asyncio.wait({ended, heard}, return_when=asyncio.FIRST_COMPLETED)
-            heard.cancel()
-            if not ended.done():
-                ended.cancel()
-                return
-            uptime = (self._runtime.now() - began) / 1000
-            restarts = 0 if uptime > 600 else row.server.get("restarts", 0) + 1
-            _log.warning("model server died", extra={"deployment": row.name, "restarts": restarts})
-            await self._database.write(lambda unit: _note(unit, row, restarts=restarts))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), next_delay(restarts, uptime))
-            if news.is_set():
-                return
+    async def _bring_up(self, row: Row) -> Release:
+        """All instances answer, none has taken a place yet: what serves now is not touched by one that fails."""
+        release = await self._plans.make(row)
+        for plan in release.plans:
+            await whole(server.start, plan)
+        waiting = [asyncio.create_task(server.answering(plan)) for plan in release.plans]
         try:
-            await asyncio.to_thread(server.start, plan)
-            await server.ready(plan)
-        except ServingError as error:
-            _log.error("model server did not come back", extra={"deployment": row.name, "error": str(error)})
-            await self._stop_server(Path(plan.folder))
-            restarts = row.server.get("restarts", 0) + 1
-            await self._database.write(lambda unit: _note(unit, row, restarts=restarts))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), next_delay(restarts, 0.0))
+            await asyncio.gather(*waiting)
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        return release
 
     async def _delete(self, row: Row) -> None:
         await self._edge.apply()
-        for folder in self._plans.all_folders(row):
-            await self._retire(folder, 0.0)
+        await self._leavings.hold(row.pk)
+        await self._instances.let_go(row.pk)
+        await self._leavings.remove(row.server["slug"])
         await self._database.write(lambda unit: _gone(unit, row))
 
-    async def _retire(self, folder: Path, after_s: float) -> None:
-        await asyncio.sleep(after_s)
-        await self._stop_server(folder)
-        await asyncio.to_thread(shutil.rmtree, folder, True)
-
-    async def _stop_server(self, folder: Path) -> None:
-        await asyncio.to_thread(server.stop, folder, GRACE_S)
+    async def _sweep(self) -> None:
+        """What an application that died left: servers and folders of deployments that are gone or were replaced."""
+        rows = await self._database.read(lambda conn: resources.in_states(conn, DEPLOYMENT, (*PENDING, *AT_REST)))
+        for row in rows:
+            if row.state in AT_REST:
+                failed = release_name(row) if row.state == "Failed" else None
+                self._leavings.retire(row.pk, row.server["slug"], recall(row), log_of=failed)
+        await self._leavings.sweep({row.server["slug"] for row in rows})
 
     async def _while_wished(self, row: Row, work: asyncio.Task[Any]) -> bool:
         """Wait for `work`; False, with the work cancelled, when the row was changed or deleted meanwhile."""
@@ -260,7 +251,7 @@ class EndpointController:
 
 def _end(unit: Unit, row: Row, state: str, error: dict[str, Any] | None = None, **server_values: Any) -> None:
     """Settle a row and its operation, unless a later wish has come."""
-    fresh = resources.by_pk(unit.conn, row.pk)
+    fresh = resources.by_pk(unit.conn, row.pk, lock=True)
     if fresh is None or fresh.generation != row.generation:
         return
     moved = unit.transition(tables.resources, tables.resources.c.pk == row.pk, "state", (row.state,), state)
@@ -273,8 +264,14 @@ def _end(unit: Unit, row: Row, state: str, error: dict[str, Any] | None = None, 
     crashpoint.reach(unit, f"{row.type}/{row.name}/{row.state}>{state}")
 
 
+def _in_use(release: Release) -> dict[str, Any]:
+    """What a row says of the release that serves, and of how its instances are: all ready."""
+    kept = msgspec.to_builtins(release)
+    return {"current": release.id, "release": kept, "out": [], "down": [], "fell": False, "revivals": 0, "plan": None}
+
+
 def _note(unit: Unit, row: Row, **values: Any) -> None:
-    fresh = resources.by_pk(unit.conn, row.pk)
+    fresh = resources.by_pk(unit.conn, row.pk, lock=True)
     if fresh is not None:
         resources.update(unit, None, row.pk, server={**fresh.server, **values})
 

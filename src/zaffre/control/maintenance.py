@@ -58,7 +58,7 @@ class Maintenance:
                 _log.warning("chore failed", extra={"chore": chore.__name__, "error": str(error)})
 
     async def _trim_logs(self) -> None:
-        for folder in self._settings.deployments.glob("*"):
+        for folder in server.folders(self._settings.deployments):
             await asyncio.to_thread(server.trim_logs, folder)
 
     async def _forget_events(self) -> None:

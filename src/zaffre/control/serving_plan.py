@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from zaffre.control.inputs import place_of, tree
+from zaffre.control.whole import whole
 from zaffre.errors import InvalidInput
 from zaffre.execution.data.stage import copy_object, stage
 from zaffre.execution.environments.builder import ensure_async
@@ -20,68 +23,82 @@ from zaffre.services.durations import seconds
 from zaffre.services.workspaces import Workspaces
 from zaffre.serving.mlflow_requirements import requirements_for
 from zaffre.serving.plan import DeploymentPlan, Probe
+from zaffre.serving.release import INITIALIZER, Release, instances, watched
 from zaffre.settings import Settings
 from zaffre.store.resources import Row
 
-BUILD_LOG = "console.log"
-
 
 class ServingPlans:
-    """`make` does the work and may take minutes; `remember` and `recall` keep the plan of the server that runs."""
+    """`make` does the work and may take minutes; what it made is kept in the row, where `recall` finds it."""
 
     def __init__(self, settings: Settings, workspaces: Workspaces, blobs: Blobs) -> None:
         self._settings = settings
         self._workspaces = workspaces
         self._blobs = blobs
 
-    def folder(self, row: Row) -> Path:
-        """The folder of this generation's server."""
-        return self._settings.deployments / server_id(row)
+    async def make(self, row: Row) -> Release:
+        """The release the row asks for: the one that runs with more or fewer instances, or a new one, staged and built.
 
-    def all_folders(self, row: Row) -> list[Path]:
-        """Those of every generation that left one."""
-        return sorted(self._settings.deployments.glob(f"{row.server['slug']}-*"))
+        Raises InvalidInput, NotFound or an environment's build error, each in words for the user.
+        """
+        properties = row.body["properties"]
+        mark, current = fingerprint(row), recall(row)
+        if current is not None and current.fingerprint == mark:
+            folder, base = self._settings.deployments / current.id, current.plans[0]
+        else:
+            folder = self._settings.deployments / release_name(row)
+            base = await self._prepare(row, folder)
+        base = watched(base, _probe(properties["livenessProbe"]), _probe(properties["readinessProbe"]))
+        requests = properties["requestSettings"]
+        wait_s = seconds(requests["requestTimeout"], "requestTimeout") + seconds(
+            requests["maxQueueWait"], "maxQueueWait"
+        )
+        sockets, count = self._settings.edge_folder / "d", int((row.body.get("sku") or {}).get("capacity") or 1)
+        return Release(
+            id=folder.name,
+            fingerprint=mark,
+            timeout_ms=max(1, round(wait_s * 1000)),
+            held=requests["maxConcurrentRequestsPerInstance"],
+            plans=instances(base, folder, sockets, row.server["slug"], count),
+        )
 
-    def remember(self, plan: DeploymentPlan) -> dict[str, Any]:
-        kept: dict[str, Any] = msgspec.to_builtins(plan)
-        return kept
-
-    def recall(self, row: Row) -> DeploymentPlan:
-        return msgspec.convert(row.server["plan"], DeploymentPlan)
-
-    async def make(self, row: Row) -> DeploymentPlan:
-        """Raises InvalidInput, NotFound or an environment's build error, each in words for the user."""
+    async def _prepare(self, row: Row, folder: Path) -> DeploymentPlan:
+        """Stage model and code, build the environment; the plan of a server among them."""
         properties, resolved = row.body["properties"], row.server["resolved"]
-        folder = self.folder(row)
         await asyncio.to_thread(folder.mkdir, 0o700, True, True)
+        log = _Log(folder / INITIALIZER)
         trees: list[Tree] = []
         model_dir = folder / "model"
         model = resolved.get("model")
         if model:
             trees.append(await self._model_tree(model))
             model_dir = folder / "model" / model["name"] / model["version"]
+            log.tree(f"model {model['name']}:{model['version']}", trees[-1])
         script = (properties.get("codeConfiguration") or {}).get("scoringScript")
         if resolved.get("code"):
             trees.append(await tree(self._blobs, place_of(resolved["code"]), "code", "the scoring code", writable=True))
+            log.tree("code", trees[-1])
             if script not in {file.path for file in trees[-1].files}:
                 raise InvalidInput(
                     f"The scoring script '{script}' is not in the code of the deployment.",
                     target="properties.codeConfiguration.scoringScript",
                 )
-        await asyncio.to_thread(stage, trees, folder, copy_object(self._blobs.objects.local_path))
+        await whole(stage, trees, folder, copy_object(self._blobs.objects.local_path))
         await asyncio.to_thread(model_dir.mkdir, 0o700, True, True)
         no_code = not resolved.get("code")
         definition = resolved.get("environment") or {"conda": await asyncio.to_thread(requirements_for, model_dir)}
         recipe = await asyncio.to_thread(resolve, EnvironmentSpec(**definition))
-        python = await ensure_async(recipe, self._settings.home, folder / BUILD_LOG)
+        log.line(f"environment {recipe.key[:12]} is made ready")
+        python = await ensure_async(recipe, self._settings.home, folder / INITIALIZER)
+        log.line("environment is ready")
         variables = properties["environmentVariables"]
         return DeploymentPlan(
-            id=server_id(row),
+            id=folder.name,
             endpoint=row.parent,
             deployment=row.name,
             folder=str(folder),
             interpreter=str(python),
-            socket=str(self._settings.edge_folder / "d" / f"{row.server['slug']}-0.sock"),
+            socket=str(folder),
             kind="mlflow" if no_code else "script",
             model_dir=str(model_dir),
             code_dir=None if no_code else str(folder / "code"),
@@ -89,8 +106,6 @@ class ServingPlans:
             environment=variables,
             workers=_workers(variables),
             request_timeout_s=seconds(properties["requestSettings"]["requestTimeout"], "requestTimeout"),
-            liveness=_probe(properties["livenessProbe"]),
-            readiness=_probe(properties["readinessProbe"]),
         )
 
     async def _model_tree(self, model: dict[str, str]) -> Tree:
@@ -104,8 +119,48 @@ class ServingPlans:
         return msgspec.structs.replace(found, dest=f"{base}/{last}" if last else base)
 
 
-def server_id(row: Row) -> str:
+def release_name(row: Row) -> str:
+    """Of the release this generation of the row gets, if it needs one of its own."""
     return f"{row.server['slug']}-{row.generation}"
+
+
+def recall(row: Row) -> Release | None:
+    """The release that serves, or did when it was last heard of."""
+    if row.server.get("release"):
+        return msgspec.convert(row.server["release"], Release)
+    if not row.server.get("current"):
+        return None
+    # As it was kept before a deployment could have several instances
+    plan = msgspec.convert(row.server["plan"], DeploymentPlan)
+    milliseconds = round(plan.request_timeout_s * 1000)
+    return Release(id=plan.id, fingerprint="", timeout_ms=milliseconds, held=1, plans=(plan,))
+
+
+def fingerprint(row: Row) -> str:
+    """Of everything that a running server could not be told: when it changes, others take its place."""
+    properties = row.body["properties"]
+    parts = {
+        "resolved": row.server["resolved"],
+        "script": (properties.get("codeConfiguration") or {}).get("scoringScript"),
+        "variables": properties["environmentVariables"],
+        "timeout": properties["requestSettings"]["requestTimeout"],
+    }
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+class _Log:
+    """What the storage initializer tells on Azure; the environment's build goes on in the same file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def line(self, text: str) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+    def tree(self, what: str, staged: Tree) -> None:
+        size = sum(file.size for file in staged.files)
+        self.line(f"{what}: {len(staged.files)} files, {size} bytes, to {staged.dest}")
 
 
 def _workers(variables: dict[str, str]) -> int:

@@ -15,8 +15,8 @@ import msgspec
 
 from zaffre.edge.errors import PlanError
 
-MAX_TIMEOUT_MS = 3_600_000
-"""An hour: longer than any deployment may hold a request."""
+MAX_TIMEOUT_MS = 7_200_000
+"""Two hours: longer than any deployment may let a request wait and run."""
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,14 +8,15 @@ from collections.abc import Callable
 import msgspec
 
 from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed
+from zaffre.services.access import Principal
 from zaffre.services.jobs import environment
 from zaffre.services.kinds.base import Document, Kind
 from zaffre.services.kinds.deployments import with_sku
 from zaffre.services.kinds.endpoints import check_key, check_pair
 from zaffre.services.places import Places
-from zaffre.services.access import Principal
 from zaffre.services.resources import ListQuery, Resources, Written
-from zaffre.services.scoring import ENDPOINT, ScoringAccess, ScoringToken
+from zaffre.services.scoring import ENDPOINT as ENDPOINT
+from zaffre.services.scoring import ScoringAccess, ScoringToken
 from zaffre.services.workspaces import Workspace
 from zaffre.store import operations, resources
 from zaffre.store.resources import Cursor, Row

@@ -24,10 +24,40 @@ os.environ["LISTEN_PID"] = str(os.getpid())
 sys.argv[0] = "azmlinfsrv"
 
 import gunicorn.config  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: E402
+import gunicorn.workers.base  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: E402
 from azureml_inference_server_http import amlserver  # type: ignore[import-not-found,unused-ignore]  # noqa: E402
 
 if hasattr(gunicorn.config, "ControlSocketDisable"):
     # from 25.1 on gunicorn opens an administration socket in $HOME, one path for all servers of a user
     os.environ["GUNICORN_CMD_ARGS"] = (os.environ.get("GUNICORN_CMD_ARGS", "") + " --no-control-socket").strip()
 
+_load = gunicorn.workers.base.Worker.load_wsgi
+
+
+def _load_wsgi(worker):  # type: ignore[no-untyped-def]
+    _load(worker)
+    worker.wsgi = _with_azures_timeout(worker.wsgi)  # type: ignore[no-untyped-call]
+
+
+def _with_azures_timeout(application):  # type: ignore[no-untyped-def]
+    """The server answers 500 when run() takes longer than it may; on Azure a client sees 408 then."""
+
+    def answer(environ, start_response):  # type: ignore[no-untyped-def]
+        held = []
+        body = application(environ, lambda *begun: held.append(begun))
+        status, *rest = held[-1]
+        if status.startswith("500"):
+            parts = list(body)
+            if hasattr(body, "close"):
+                body.close()
+            body = parts
+            if b"Scoring timeout after" in b"".join(parts)[:1000]:
+                status = "408 Request Timeout"
+        start_response(status, *rest)
+        return body
+
+    return answer
+
+
+gunicorn.workers.base.Worker.load_wsgi = _load_wsgi
 amlserver.run()

@@ -18,7 +18,12 @@ def tail(folder: Path, lines: int, *, since: int = 0) -> str:
     found = _last_lines(folder / NAME, lines, since)
     if since == 0 and len(found) < lines:
         found = _last_lines(folder / _OLDER, lines - len(found), 0) + found
-    return b"\n".join(found).decode("utf-8", "replace")
+    return _text(found)
+
+
+def tail_of(path: Path, lines: int) -> str:
+    """The last `lines` lines of any file; empty where there is none."""
+    return _text(_last_lines(path, lines, 0)) if lines > 0 else ""
 
 
 def size(folder: Path) -> int:
@@ -45,6 +50,10 @@ def trim(folder: Path, limit: int) -> bool:
     os.truncate(path, 0)
     temporary.replace(folder / _OLDER)
     return True
+
+
+def _text(lines: list[bytes]) -> str:
+    return b"\n".join(lines).decode("utf-8", "replace")
 
 
 def _last_lines(path: Path, lines: int, since: int) -> list[bytes]:

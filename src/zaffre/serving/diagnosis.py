@@ -76,7 +76,7 @@ def never_ready(plan: DeploymentPlan, answer: str) -> Diagnosis:
     reason = f"{waited}: {answer}." if answer else f"{waited}: init() of {script} is still running."
     return Diagnosis(
         reason=reason,
-        hint="If loading the model takes longer, raise the readiness probe's initial_delay or failure_threshold.",
+        hint="If loading the model takes longer, raise the liveness probe's initial_delay or failure_threshold.",
     )
 
 

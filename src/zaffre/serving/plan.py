@@ -20,6 +20,11 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     success_threshold: int = 1
     failure_threshold: int = 30
 
+    @property
+    def patience_s(self) -> float:
+        """How long a server that never answers is given from its start."""
+        return self.initial_delay_s + self.period_s * self.failure_threshold
+
 
 class DeploymentPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One instance of one deployment, in one generation. A changed deployment is a new plan with a new `id` and
@@ -46,7 +51,7 @@ class DeploymentPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the scoring script relative to `code_dir`; both are needed for kind `script`, unused for `mlflow`."""
     environment: dict[str, str] = {}
     workers: int = 1
-    """Worker processes. Each answers one request at a time, so this is `maxConcurrentRequestsPerInstance`."""
+    """Worker processes. Each answers one request at a time."""
     request_timeout_s: float = 5.0
     startup_timeout_s: float = 310.0
     liveness: Probe = Probe()

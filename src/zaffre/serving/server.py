@@ -20,9 +20,12 @@ from zaffre.processes import Identity
 from zaffre.serving import console, diagnosis, mlflow_swagger, process, sockets
 from zaffre.serving.errors import DeploymentFailed, ServerConflict
 from zaffre.serving.mlflow_model import model_folder
-from zaffre.serving.plan import DeploymentPlan
+from zaffre.serving.plan import DeploymentPlan, Probe
 from zaffre.serving.probes import Health, ask
 from zaffre.serving.variables import server_environment
+
+INSTANCE = "i"
+"""What the name of an instance's folder begins with; its number follows."""
 
 _HERE = Path(__file__).parent
 _RECORD = "server.json"
@@ -54,9 +57,11 @@ def start(plan: DeploymentPlan) -> Identity:
         if server is not None and process.alive(server.identity):
             if server.plan != _digest(plan):
                 raise ServerConflict(f"{folder} holds the living server of another plan; stop it or use a new folder.")
-            return server.identity
+            if _socket(server) is not None:
+                return server.identity
         if server is not None:
-            process.end_session(server.identity, 0)  # workers outlive a killed master for a while
+            # Workers outlive a killed master for a while; a server whose socket another took gets no request any more
+            process.end_session(server.identity, 0)
         if (missing := diagnosis.missing_part(plan)) is not None:
             raise DeploymentFailed(plan.deployment, missing.reason, hint=missing.hint)
         return _spawn(plan, folder)
@@ -91,8 +96,20 @@ def stop(folder: str | Path, grace_s: float) -> None:
         (folder / _RECORD).unlink(missing_ok=True)
 
 
+def folders(deployments: Path) -> list[Path]:
+    """The folder of every server below that of all deployments: one in each instance's folder of each release."""
+    found = [*deployments.glob("*/server.json"), *deployments.glob(f"*/{INSTANCE}[0-9]*/server.json")]
+    return sorted(path.parent for path in found)
+
+
 async def ready(plan: DeploymentPlan) -> None:
-    """Wait until the server answers 200 to `GET /`, then put its socket in the place the edge knows.
+    """Wait until the server answers, then put its socket in the place the edge knows. Raises as `answering` does."""
+    await answering(plan)
+    take_place(plan)
+
+
+async def answering(plan: DeploymentPlan) -> None:
+    """Wait until the server answers 200 to `GET /`, as often in a row as its readiness probe wants.
 
     Raises DeploymentFailed when the server ends or does not answer within `plan.startup_timeout_s`. The server of a
     failed deployment is not stopped here.
@@ -107,7 +124,7 @@ async def ready(plan: DeploymentPlan) -> None:
     try:
         await asyncio.wait({ended, answered}, timeout=plan.startup_timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if answered.done():
-            _take_place(plan, answered.result())
+            answered.result()
         elif ended.done():
             raise _failed(plan, diagnosis.explain(plan, _output(server, folder)), server)
         else:
@@ -117,6 +134,19 @@ async def ready(plan: DeploymentPlan) -> None:
         ended.cancel()
         answered.cancel()
         await asyncio.gather(ended, answered, return_exceptions=True)
+
+
+def take_place(plan: DeploymentPlan) -> None:
+    """Put the server's socket in the place the edge knows; whoever had it keeps the requests it has, and gets no more.
+
+    Raises DeploymentFailed where the server's socket is gone.
+    """
+    server = _read(Path(plan.folder))
+    path = _socket(server) if server is not None else None
+    if path is None:
+        raise DeploymentFailed(plan.deployment, "a later server has taken its socket; this one is superseded.")
+    if path != Path(plan.socket):
+        path.replace(plan.socket)
 
 
 def logs(folder: str | Path, tail: int) -> str:
@@ -172,26 +202,18 @@ def _application(plan: DeploymentPlan, folder: Path) -> tuple[Path, Path]:
     return app_root, app_root / "score.py"
 
 
-async def _answers(plan: DeploymentPlan, server: _Server, seen: list[Health]) -> Path | None:
+async def _answers(plan: DeploymentPlan, server: _Server, seen: list[Health]) -> None:
     """Ask until the readiness probe is content. One question waits in the backlog while the worker starts."""
     in_a_row = 0
-    while True:
+    while in_a_row < plan.readiness.success_threshold:
         path = _socket(server)
         if path is None:
-            return None
+            return  # superseded; whoever wants to take the place is told
         answer = await ask(path, None)
         seen.append(answer)
         in_a_row = in_a_row + 1 if answer.ok else 0
-        if in_a_row >= plan.readiness.success_threshold:
-            return path
-        await asyncio.sleep(min(plan.readiness.period_s, 1.0) if answer.ok else _RETRY_S)
-
-
-def _take_place(plan: DeploymentPlan, path: Path | None) -> None:
-    if path is None:
-        raise DeploymentFailed(plan.deployment, "a later server has taken its socket; this one is superseded.")
-    if path != Path(plan.socket):
-        path.replace(plan.socket)
+        if in_a_row < plan.readiness.success_threshold:
+            await asyncio.sleep(plan.readiness.period_s if answer.ok else _RETRY_S)
 
 
 def _socket(server: _Server) -> Path | None:
@@ -210,7 +232,9 @@ def _output(server: _Server, folder: Path) -> str:
 
 
 def _digest(plan: DeploymentPlan) -> str:
-    return hashlib.sha256(msgspec.json.encode(plan, order="deterministic")).hexdigest()
+    """Of what the server is started with. How it is watched may change while it runs."""
+    bare = msgspec.structs.replace(plan, liveness=Probe(), readiness=Probe(), startup_timeout_s=1.0)
+    return hashlib.sha256(msgspec.json.encode(bare, order="deterministic")).hexdigest()
 
 
 def _read(folder: Path) -> _Server | None:

@@ -103,8 +103,9 @@ def get(conn: sa.Connection, scope: str, type_: str, name: str, parent: str = ""
     return None if found is None else _row(found)
 
 
-def by_pk(conn: sa.Connection, pk: int) -> Row | None:
-    found = conn.execute(sa.select(_t).where(_t.c.pk == pk)).mappings().one_or_none()
+def by_pk(conn: sa.Connection, pk: int, *, lock: bool = False) -> Row | None:
+    query = sa.select(_t).where(_t.c.pk == pk)
+    found = conn.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     return None if found is None else _row(found)
 
 

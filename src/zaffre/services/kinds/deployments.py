@@ -195,11 +195,12 @@ def _extra_deployment(row: Row, _show: Show) -> Document:
     """The state, and where something is wrong, what: the contract has no field for it, so it stands in `properties`."""
     told: dict[str, str] = {}
     server = row.server
-    if server.get("out"):
-        wished = len(server.get("plans") or ())
-        told["zaffre.instances"] = f"{wished - len(server['out'])} of {wished} ready"
-    if restarts := sum((server.get("revived") or {}).values()):
-        told["zaffre.restarts"] = str(restarts)
+    away = {*(server.get("out") or ()), *(server.get("down") or ())}
+    if away:
+        wished = len(server["release"]["plans"])
+        told["zaffre.instances"] = f"{wished - len(away)} of {wished} ready"
+    if server.get("revivals"):
+        told["zaffre.restarts"] = str(server["revivals"])
     if server.get("error") and row.state == "Failed":
         told["zaffre.error"] = str(server["error"].get("message", ""))
     return {"provisioningState": row.state, "properties": row.body["properties"]["properties"] | told}
