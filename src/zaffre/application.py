@@ -56,6 +56,7 @@ from zaffre.runtime import Runtime
 from zaffre.services import kinds as kinds_module
 from zaffre.services.blobs import Blobs
 from zaffre.services.collection import Collector
+from zaffre.services.connections import Connections
 from zaffre.services.curated import Environments
 from zaffre.services.datastores import Datastores
 from zaffre.services.diagnosis import Diagnosis
@@ -140,6 +141,7 @@ class Application:
             settings.data_folders,
             lambda name, source: probe(msgspec.convert(source, Source), name, settings.bundle),
         )
+        connections = Connections(resources)
         actions = Actions(settings, database, datastores, jobs, endpoints)
         changes = WorkspaceChanges(database, kinds["workspaces"], workspaces)
         looks = (lambda: probes.edge(settings), probes.environments)
@@ -156,6 +158,7 @@ class Application:
                     Groups(settings, changes),
                     resources,
                     {
+                        "workspaces/connections": connections,
                         "workspaces/datastores": datastores,
                         "workspaces/jobs": jobs,
                         "workspaces/environments": environments,

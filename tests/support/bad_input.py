@@ -29,6 +29,7 @@ VALID: dict[str, dict[str, Any]] = {
     "workspaces": {},
     "workspaces/computes": {"computeType": "AmlCompute", "properties": {"scaleSettings": {"maxNodeCount": 1}}},
     "workspaces/datastores": {"datastoreType": "AzureBlob", "accountName": "elsewhere", "containerName": "c"},
+    "workspaces/connections": {"authType": "None", "category": "Git", "target": "https://elsewhere/repository"},
     "workspaces/codes": {},
     "workspaces/codes/versions": {"codeUri": "https://elsewhere/c/code"},
     "workspaces/data": {"dataType": "uri_file"},

@@ -15,7 +15,8 @@ from zaffre.services import sas
 from zaffre.services.blobs import Blobs
 from zaffre.services.datastore_sources import LOCAL_FOLDER, root_of, source_of
 from zaffre.services.kinds.base import Document, Kind
-from zaffre.services.kinds.datastores import S3, alias, secret_field
+from zaffre.services.kinds.datastore_credentials import S3, secret_field
+from zaffre.services.kinds.datastores import alias
 from zaffre.services.resources import Guard, Resources, Written
 from zaffre.services.workspaces import BLOB_STORE, DATASTORE, STORAGE_SUFFIX, Workspace, Workspaces
 from zaffre.store import resources
@@ -105,7 +106,7 @@ class Datastores(Resources):
         if sealed is None:
             raise NotFound(f"Datastore '{row.name}' has no secrets: its credential is of type '{type_}'.")
         found: Document = msgspec.json.decode(sealed)
-        if expirable and type_ == "AccountKey" and properties["protocol"] != S3 and "accountName" in properties:
+        if expirable and type_ == "AccountKey" and properties.get("protocol") != S3 and "accountName" in properties:
             expiry = self.database.runtime.now() + hours * 3_600_000
             token = sas.account_sas(properties["accountName"], found["key"], permissions="racwdl", expiry=expiry)
             return {"secretsType": "Sas", "sasToken": token}

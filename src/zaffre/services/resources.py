@@ -25,7 +25,8 @@ Guard = Callable[[Unit, Row | None], None]
 class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which rows a list answers, and in which order. `after` is where the page before ended.
 
-    `tags` and `properties` are pairs that must all be there; `fields` are texts among the resource's properties;
+    `tags` and `properties` are pairs that must all be there; `fields` are texts among the resource's properties,
+    `without` such as must not be there; `include_all` asks for what a list else passes over;
     `search` is part of a name, `description` part of a description. What only jobs have: `job_type`, `scheduled`,
     `schedule` (the id of the schedule that made them) and `asset` (the name of an asset they make).
     """
@@ -40,6 +41,8 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[Pair, ...] = ()
     properties: tuple[Pair, ...] = ()
     fields: tuple[tuple[str, str], ...] = ()
+    without: tuple[tuple[str, str], ...] = ()
+    include_all: bool = False
     order: str = "created"
     descending: bool = True
     after: Cursor | None = None
@@ -186,6 +189,7 @@ class Resources:
             tags_at=("tags",) if kind.tracked else ("properties", "tags"),
             properties=query.properties,
             fields=query.fields,
+            without=query.without,
             order=query.order,
             descending=query.descending,
             after=query.after,

@@ -39,6 +39,7 @@ def list_query(query: Mapping[str, str]) -> ListQuery:
         tags=tuple(pair for one in ("tags", "$tags", "tag") for pair in pairs(query.get(one), one)),
         properties=pairs(query.get("properties"), "properties"),
         fields=tuple((name, query[name.lower()]) for name in _FIELDS if query.get(name.lower())),
+        include_all=bool(_flag(query, "includeAll")),
         order=order,
         descending=descending,
         after=Cursor.of(query["$skip"]) if query.get("$skip") else None,

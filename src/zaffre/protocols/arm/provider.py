@@ -89,7 +89,7 @@ class Provider:
         headers = {}
         if written.operation is not None:
             headers = shape.in_progress(public_address(call, self._settings), call.workspace, written.operation)
-        return json_answer(answer, 201 if written.created else 200, headers)
+        return json_answer(answer, self._kind.made_status if written.created else 200, headers)
 
     async def _shaped(self, call: Call, rows: list[Row]) -> list[dict[str, Any]]:
         address = public_address(call, self._settings)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from zaffre.gateway.routes import WORKSPACE, Handler, Route, not_served
 from zaffre.protocols.arm import table
 from zaffre.protocols.arm.actions import Actions
+from zaffre.protocols.arm.connections import list_secrets
 from zaffre.protocols.arm.datastores import DatastoreProvider
 from zaffre.protocols.arm.groups import Groups
 from zaffre.protocols.arm.provider import Provider, Service
 from zaffre.protocols.arm.workspaces import WorkspaceProvider
+from zaffre.services.connections import CONNECTION, Connections
 from zaffre.services.datastores import Datastores
 from zaffre.services.kinds.base import Kind
 from zaffre.settings import Settings
@@ -27,6 +29,9 @@ def routes(
 ) -> list[Route]:
     """`services` names who keeps a type, where it is not `default`."""
     special: dict[str, Handler] = {**homes.operations, **groups.operations}
+    connections = services.get(CONNECTION)
+    if isinstance(connections, Connections):
+        special["WorkspaceConnections_ListSecrets"] = list_secrets(settings, connections)
     providers = {type_: _provider(settings, kind, services.get(type_, default)) for type_, kind in kinds.items()}
     made = []
     for operation in table.load():

@@ -54,7 +54,7 @@ class Kind:
     the struct cannot say. `identity` returns the part of a version that may never change. `extra` is added to the
     properties on the way out; `hide` is taken from them. `take_secrets` parts the secrets from a body: they go to the vault
     under the names it gives them, never into a row. `active` kinds are brought to life by a controller, which moves
-    them from Creating or Updating to Succeeded or Failed.
+    them from Creating or Updating to Succeeded or Failed. `made_status` is what a PUT that made one answers.
     """
 
     type: str
@@ -68,6 +68,7 @@ class Kind:
     tracked: bool = False
     active: bool = False
     versioned: bool = False
+    made_status: int = 201
 
     @property
     def segment(self) -> str:

@@ -6,8 +6,6 @@ The SDK knows five types and fails on a list that holds a sixth, so our own two 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Callable
@@ -16,42 +14,27 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from zaffre.errors import InvalidInput
 from zaffre.services.kinds.base import Document, Kind, Show, Texts, check, spelled, texts
+from zaffre.services.kinds.datastore_credentials import FILE, S3, check_address, check_credentials, take_secrets, wrong
 from zaffre.services.workspaces import Workspace
 from zaffre.store.resources import Row
 
-S3, FILE = "s3", "file"
 AZURE_SUFFIX = "core.windows.net"
 ALIAS = "zd"
 
-_SECRET = {
-    "AccountKey": "key",
-    "Sas": "sasToken",
-    "ServicePrincipal": "clientSecret",
-    "Certificate": "certificate",
-}
-_CREDENTIALS = ("None", *_SECRET)
 _IDENTITIES = ("None", "WorkspaceSystemAssignedIdentity", "WorkspaceUserAssignedIdentity")
-_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NAMED = re.compile(r"[A-Za-z0-9_]")
-_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _AWS = re.compile(r"s3[.-]([a-z0-9-]+)\.amazonaws\.com(\.cn)?")
-# What each type must say, and the credentials that can open it.
+# What an answer has no field for goes among the user's properties, as `zaffre.region`.
+_OWN_FIELDS = ("zaffreType", "bucketName", "region", "accessKeyId", "path")
+# What each type must say.
 _NEEDS: dict[str, tuple[str, ...]] = {
     "AzureBlob": ("accountName", "containerName"),
     "AzureFile": ("accountName", "fileShareName"),
     "AzureDataLakeGen1": ("storeName",),
     "AzureDataLakeGen2": ("accountName", "filesystem"),
     "OneLake": ("oneLakeWorkspaceName",),
-}
-_TAKES = {
-    "AzureBlob": _CREDENTIALS,
-    "AzureFile": ("AccountKey", "Sas", "None"),
-    "AzureDataLakeGen1": ("ServicePrincipal", "Certificate", "None"),
-    "AzureDataLakeGen2": _CREDENTIALS,
-    "OneLake": ("ServicePrincipal", "Certificate", "None"),
 }
 TYPES = (*_NEEDS, "S3", "LocalFolder")
 
@@ -79,18 +62,6 @@ class Properties(msgspec.Struct, rename="camel", kw_only=True):
     is_default: bool | None = None
 
 
-class Principal(msgspec.Struct, rename="camel", kw_only=True):
-    credentials_type: str
-    client_id: str
-    tenant_id: str
-    authority_url: str | None = None
-    resource_url: str | None = None
-
-
-class Certificate(Principal, rename="camel", kw_only=True):
-    thumbprint: str
-
-
 class Artifact(msgspec.Struct, rename="camel", kw_only=True):
     artifact_type: str
     artifact_name: str
@@ -101,34 +72,34 @@ def alias(workspace: Workspace, name: str) -> str:
     return ALIAS + hashlib.sha256(f"{workspace.id}/{name.lower()}".encode()).hexdigest()[:20]
 
 
-def secret_field(properties: Document) -> str | None:
-    """The name of the one secret these credentials have."""
-    return _SECRET.get(properties["credentials"]["credentialsType"])
-
-
 def _complete(properties: Document) -> Document:
     type_ = spelled(properties["datastoreType"], TYPES, "properties.datastoreType")
     given = {**properties, **_OURS[type_](properties)} if type_ in _OURS else {**properties, "datastoreType": type_}
     kind = given["datastoreType"]
     for field in _NEEDS[kind]:
         if not _NAMED.search(given.get(field) or ""):
-            raise _wrong(field, f"a datastore of type {kind} needs it")
+            raise wrong(field, f"a datastore of type {kind} needs it")
     protocol = (given.get("protocol") or "https").lower()
     if kind == "AzureBlob" and protocol in _PLACES:
         given |= _PLACES[protocol](given)
     elif protocol not in ("https", "http"):
-        raise _wrong(
+        raise wrong(
             "protocol", f"'{protocol[:50]}' is not one of http, https{', s3, file' if kind == 'AzureBlob' else ''}"
         )
     elif kind == "OneLake":
         given |= _one_lake(given)
     else:
-        _check_address(given.get("endpoint"), "endpoint")
+        check_address(given.get("endpoint"), "endpoint")
         given["endpoint"] = given.get("endpoint") or AZURE_SUFFIX
-    given["protocol"] = protocol
+    if kind in ("AzureDataLakeGen1", "OneLake"):
+        given.pop("protocol", None)
+    else:
+        given["protocol"] = protocol
+    if kind == "AzureDataLakeGen1":
+        given.pop("endpoint", None)
     return {
         **given,
-        "credentials": _credentials(given, protocol if protocol in _PLACES else kind),
+        "credentials": check_credentials(given, protocol if protocol in _PLACES else kind),
         "serviceDataAccessAuthIdentity": spelled(
             given.get("serviceDataAccessAuthIdentity") or "None",
             _IDENTITIES,
@@ -136,13 +107,15 @@ def _complete(properties: Document) -> Document:
         ),
         "description": given.get("description"),
         "tags": texts(given.get("tags")),
-        "properties": texts(given.get("properties")),
+        "properties": {
+            name: value for name, value in texts(given.get("properties")).items() if not name.startswith("zaffre.")
+        },
     }
 
 
 def _named_s3(properties: Document) -> Document:
     if not properties.get("bucketName"):
-        raise _wrong("bucketName", "a datastore of type S3 needs it")
+        raise wrong("bucketName", "a datastore of type S3 needs it")
     return {
         "datastoreType": "AzureBlob",
         "protocol": S3,
@@ -153,7 +126,7 @@ def _named_s3(properties: Document) -> Document:
 
 def _named_folder(properties: Document) -> Document:
     if not properties.get("path"):
-        raise _wrong("path", "a datastore of type LocalFolder needs it")
+        raise wrong("path", "a datastore of type LocalFolder needs it")
     return {"datastoreType": "AzureBlob", "protocol": FILE, "containerName": properties["path"], "accountName": "local"}
 
 
@@ -161,16 +134,17 @@ def _bucket(given: Document) -> Document:
     """A bucket: `accountName` is the id of the access key, `endpoint` the server's address, if it isn't AWS's own."""
     bucket, _, prefix = given["containerName"].strip("/").partition("/")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}", bucket) or ".." in prefix.split("/"):
-        raise _wrong("containerName", f"'{bucket[:100]}' is no name of a bucket")
+        raise wrong("containerName", f"'{bucket[:100]}' is no name of a bucket")
     endpoint = given.get("endpoint")
     endpoint = None if endpoint in (None, "", AZURE_SUFFIX) else endpoint
-    _check_address(endpoint, "endpoint")
+    check_address(endpoint, "endpoint")
     parts = urlsplit(endpoint if endpoint and "://" in endpoint else f"https://{endpoint or ''}")
     aws = _AWS.fullmatch(parts.hostname or "")
-    region = given.get("region") or next(iter(parse_qs(parts.query).get("region", ())), None)
+    told = (given.get("properties") or {}).get("zaffre.region")
+    region = given.get("region") or told or next(iter(parse_qs(parts.query).get("region", ())), None)
     region = region or (aws[1] if aws else "us-east-1")
     if not _REGION.fullmatch(region):
-        raise _wrong("region", f"'{region[:50]}' is no region")
+        raise wrong("region", f"'{region[:50]}' is no region")
     return {
         "zaffreType": "S3",
         "bucketName": bucket,
@@ -184,7 +158,7 @@ def _bucket(given: Document) -> Document:
 def _folder(given: Document) -> Document:
     path = given["containerName"]
     if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
-        raise _wrong("containerName", f"'{path[:200]}'; expected the absolute path of a folder, without '..'")
+        raise wrong("containerName", f"'{path[:200]}'; expected the absolute path of a folder, without '..'")
     return {"zaffreType": "LocalFolder", "path": path.rstrip("/") or "/", "endpoint": "localhost"}
 
 
@@ -193,7 +167,7 @@ def _one_lake(given: Document) -> Document:
     check(artifact, Artifact, "properties.artifact")
     spelled(artifact["artifactType"], ("LakeHouse",), "properties.artifact.artifactType")
     endpoint = given.get("endpoint") or "onelake.dfs.fabric.microsoft.com"
-    _check_address(endpoint, "endpoint")
+    check_address(endpoint, "endpoint")
     return {"endpoint": endpoint, "artifact": {**artifact, "artifactType": "LakeHouse"}}
 
 
@@ -201,90 +175,11 @@ _OURS: dict[str, Callable[[Document], Document]] = {"S3": _named_s3, "LocalFolde
 _PLACES: dict[str, Callable[[Document], Document]] = {S3: _bucket, FILE: _folder}
 
 
-def _credentials(given: Document, kind: str) -> Document:
-    credentials = dict(given.get("credentials") or {"credentialsType": "None"})
-    where = "properties.credentials"
-    type_ = credentials.get("credentialsType")
-    if not isinstance(type_, str):
-        raise _wrong("credentials.credentialsType", f"expected one of {', '.join(_CREDENTIALS)}")
-    credentials["credentialsType"] = type_ = spelled(type_, _CREDENTIALS, f"{where}.credentialsType")
-    taken = {S3: ("AccountKey", "None"), FILE: ("None",)}.get(kind) or _TAKES[kind]
-    if type_ not in taken:
-        what = {S3: "S3 bucket", FILE: "local folder"}.get(kind, kind)
-        raise _wrong(
-            "credentials.credentialsType", f"a datastore of type {what} takes {' or '.join(taken)}, not {type_}"
-        )
-    if type_ in ("ServicePrincipal", "Certificate"):
-        check(credentials, Certificate if type_ == "Certificate" else Principal, where)
-        for field in ("clientId", "tenantId"):
-            if not _GUID.fullmatch(credentials[field]):
-                raise _wrong(f"credentials.{field}", f"'{credentials[field][:50]}'; expected a GUID")
-        _check_address(credentials.get("authorityUrl"), "credentials.authorityUrl")
-    return credentials
-
-
-def _check_address(text: str | None, field: str) -> None:
-    """A host, with a port or not, or a whole address without a user in it."""
-    if not text:
-        return
-    if "://" in text:
-        try:
-            parts = urlsplit(text)
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-            good = good and parts.port != 0
-        except ValueError:
-            good = False
-    else:
-        good = _HOST.fullmatch(text.partition("?")[0]) is not None
-    if not good or "\0" in text:
-        raise _wrong(field, f"'{text[:100]}'; expected a host, or an address that begins with https://")
-
-
-def _take_secrets(body: Document) -> tuple[dict[str, str], Document]:
-    """The one secret that fits the credentials' type. Null is none: the SDK sends back what it got, which had none."""
-    properties = body.get("properties")
-    credentials = properties.get("credentials") if isinstance(properties, dict) else None
-    if not isinstance(properties, dict) or not isinstance(credentials, dict) or "secrets" not in credentials:
-        return {}, body
-    secrets = credentials["secrets"]
-    rest = {name: value for name, value in credentials.items() if name != "secrets"}
-    kept = {**body, "properties": {**properties, "credentials": rest}}
-    if secrets is None:
-        return {}, kept
-    if not isinstance(secrets, dict):
-        raise _wrong("credentials.secrets", "expected an object")
-    type_ = credentials.get("credentialsType")
-    given = {
-        name: value
-        for name, value in secrets.items()
-        if name not in ("secretsType", "expiresOn") and value not in (None, "")
-    }
-    expected = next((field for word, field in _SECRET.items() if str(type_).lower() == word.lower()), None)
-    for name, value in given.items():
-        if name != expected or not isinstance(value, str) or "\0" in value:
-            raise _wrong(
-                f"credentials.secrets.{name}",
-                f"credentials of type {str(type_)[:50]} take {expected or 'no secret'}, a text",
-            )
-    if (
-        expected == "key"
-        and str(properties.get("protocol") or "").lower() != S3
-        and properties.get("datastoreType") != "S3"
-    ):
-        _check_key(given.get("key"))
-    return given and {"secrets": msgspec.json.encode(given).decode()}, kept
-
-
-def _check_key(key: str | None) -> None:
-    try:
-        base64.b64decode(key or "", validate=True)
-    except binascii.Error:
-        raise _wrong("credentials.secrets.key", "the key of a storage account is base64") from None
-
-
 def _extra(row: Row, show: Show) -> Document:
     properties = row.body["properties"]
-    more: Document = {"subscriptionId": show.workspace.subscription, "resourceGroup": show.workspace.resource_group}
+    more: Document = {}
+    if properties["datastoreType"] != "OneLake":
+        more = {"subscriptionId": show.workspace.subscription, "resourceGroup": show.workspace.resource_group}
     host = show.address.removeprefix("https://")
     if properties.get("accountName") == show.workspace.account:
         # `host:port/account` makes the SDK build path-style blob addresses on our one port (wire.md §7.2).
@@ -292,12 +187,9 @@ def _extra(row: Row, show: Show) -> Document:
     elif properties.get("zaffreType"):
         # Else the SDK would take a key's id for an account of Azure's, and send it what is meant for us.
         more["accountName"] = f"{host}/{alias(show.workspace, row.name)}"
+        own = {f"zaffre.{field}": properties[field] for field in _OWN_FIELDS if properties.get(field)}
+        more["properties"] = {**properties["properties"], **own}
     return more
-
-
-def _wrong(field: str, text: str) -> InvalidInput:
-    field = f"properties.{field}"
-    return InvalidInput(f"Field '{field}': {text}.", code="InvalidField", target=field)
 
 
 KINDS = (
@@ -307,6 +199,7 @@ KINDS = (
         name=re.compile(r"[A-Za-z0-9_]{1,255}"),
         complete=_complete,
         extra=_extra,
-        take_secrets=_take_secrets,
+        hide=_OWN_FIELDS,
+        take_secrets=take_secrets,
     ),
 )
