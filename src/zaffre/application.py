@@ -67,6 +67,7 @@ from zaffre.services.keys import TOPIC as KEYS
 from zaffre.services.keys import ApiKeys
 from zaffre.services.kinds import workspaces as workspace_kind
 from zaffre.services.logs import Logs
+from zaffre.services.measures import Measures
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.models import Models
 from zaffre.services.places import Places
@@ -103,6 +104,9 @@ class Application:
         for folder in (settings.home, settings.jobs, settings.deployments, settings.run, settings.keys):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.database = database = Database(settings.database, runtime)
+        self.measures = measures = Measures()
+        database.on_batch = measures.batch
+        self._watching: asyncio.Task[None] | None = None
         migrate.upgrade(database.engine)
         crashpoint.arm(settings.run / "crashpoints", database.bells)
         vault = Vault(settings.keys / "vault.key")
@@ -148,7 +152,7 @@ class Application:
         diagnosis = Diagnosis(database, vault, workspaces, blobs, settings.home, looks)
         self.gateway = Gateway(
             [
-                *health.routes(database),
+                *health.routes(database, measures),
                 *([] if settings.edge else no_edge.routes()),
                 *login.routes(settings, tokens, keys, Principals(database, keys), workspaces),
                 *arm.routes(
@@ -187,6 +191,7 @@ class Application:
             keys,
             workspaces,
             database,
+            measures,
             Recorder(Path(os.environ["ZAFFRE_RECORD"])) if "ZAFFRE_RECORD" in os.environ else None,
         )
         bell = settings.run / "bell.sock"
@@ -232,12 +237,15 @@ class Application:
         await self.endpoints.start()
         self.homes.start()
         self.maintenance.start()
+        self._watching = asyncio.create_task(self.measures.watch_loop())
 
     async def stop(self, *, models: bool, cancel_jobs: bool) -> list[str]:
         """End what a stop ends; the names of the jobs that go on."""
         if cancel_jobs:
             await self._cancel_all()
         await self._shadows.close()
+        if self._watching is not None:
+            self._watching.cancel()
         await self.maintenance.stop()
         await self.homes.stop()
         running = await self.jobs.stop()

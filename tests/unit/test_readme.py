@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+import click
 import pytest
 
 from zaffre.cli.main import COMMANDS
@@ -37,11 +38,12 @@ def test_every_command_shown_exists(document: Path) -> None:
     for line in typed(document):
         for name, rest in _COMMAND.findall(line):
             assert name in COMMANDS, f"{document.name} shows `zaffre {name}`, which there is not"
-            known = {
-                option
-                for parameter in importlib.import_module(f"zaffre.cli.{name}").command.params
-                for option in parameter.opts
-            }
+            command = importlib.import_module(f"zaffre.cli.{name}").command
+            if isinstance(command, click.Group) and rest.strip():
+                verb = rest.split()[0]
+                assert verb in command.commands, f"{document.name} shows `zaffre {name} {verb}`, which there is not"
+                command = command.commands[verb]
+            known = {option for parameter in command.params for option in parameter.opts}
             own = rest if name != "run" else rest.partition(" python")[0]
             for option in re.findall(r"(?<!\S)--[a-z-]+", own):
                 assert option in known, f"{document.name} shows `zaffre {name} {option}`, which there is not"

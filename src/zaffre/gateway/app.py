@@ -21,6 +21,7 @@ from zaffre.gateway.recorder import Recorder
 from zaffre.gateway.routes import Access, Handler, Route, Router
 from zaffre.services import access, keys
 from zaffre.services.keys import ApiKeys
+from zaffre.services.measures import UNKNOWN, Measures
 from zaffre.services.tokens import Tokens
 from zaffre.services.workspaces import Workspaces
 from zaffre.store.database import Database
@@ -54,6 +55,7 @@ class Gateway:
         api_keys: ApiKeys,
         workspaces: Workspaces,
         database: Database,
+        measures: Measures | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self._router = Router(routes)
@@ -63,6 +65,7 @@ class Gateway:
         self._api_keys = api_keys
         self._workspaces = workspaces
         self._database = database
+        self._measures = measures or Measures()
         self._recorder = recorder
         self._steps: tuple[Step, ...] = (
             self._mounted,
@@ -177,11 +180,11 @@ class Gateway:
     def _record(self, call: Call, response: Response, seconds: float) -> None:
         """One line a request that changed the control plane, failed or was slow; nginx's own log has them all."""
         route: Route | None = getattr(call, "route", None)
-        if self._recorder is not None and response.status_code < 300:
-            named = (route.protocol, route.operation) if route else call.scope.get("zaffre.operation")
-            if named is not None:
-                protocol, operation = named
-                self._recorder.note(protocol, operation, call.headers.get("user-agent", ""))
+        named = (route.protocol, route.operation) if route else call.scope.get("zaffre.operation")
+        self._measures.request(named or UNKNOWN, response.status_code, seconds)
+        if self._recorder is not None and response.status_code < 300 and named is not None:
+            protocol, operation = named
+            self._recorder.note(protocol, operation, call.headers.get("user-agent", ""))
         changes = route is not None and route.protocol == "arm" and call.method != "GET"
         if changes or response.status_code >= 400 or seconds > _SLOW_S:
             principal = getattr(call, "principal", None)

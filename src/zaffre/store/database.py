@@ -11,6 +11,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar, cast
@@ -37,6 +38,8 @@ class Database:
         self.url = url
         self.runtime = runtime or Runtime()
         self.bells = Bells()
+        # Told of every commit: how many units shared it, and how many seconds it took.
+        self.on_batch: Callable[[int, float], None] = lambda _units, _seconds: None
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="zf-read")
@@ -64,6 +67,11 @@ class Database:
     def write_now(self, work: Callable[[Unit], T]) -> T:
         return self._writer.submit(work).result()
 
+    @property
+    def waiting(self) -> int:
+        """How many units of work wait for the writer."""
+        return self._writer.waiting
+
     def close(self) -> None:
         self._writer.close()
         self._readers.shutdown(wait=True)
@@ -90,6 +98,10 @@ class _SqliteWriter:
         self._queue.put((work, cast("Future[Any]", future)))
         return future
 
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
+
     def close(self) -> None:
         self._closed = True
         if self._thread.is_alive():
@@ -111,6 +123,7 @@ class _SqliteWriter:
         pending: list[Future[Any]] = []
         item: tuple[Callable[[Unit], Any], Future[Any]] | None = first
         closing = False
+        began = time.perf_counter()
         try:
             conn.exec_driver_sql("BEGIN IMMEDIATE")
             while item is not None:
@@ -132,6 +145,7 @@ class _SqliteWriter:
             if not isinstance(error, (sa.exc.SQLAlchemyError, sqlite3.Error)):
                 raise
             return closing
+        self._database.on_batch(len(pending), time.perf_counter() - began)
         for future, result, unit in done:
             self._database.bells.ring(unit.bells)
             future.set_result(result)
@@ -171,10 +185,15 @@ class _PostgresWriter:
     def submit(self, work: Callable[[Unit], T]) -> Future[T]:
         return self._threads.submit(self._run, work)
 
+    @property
+    def waiting(self) -> int:
+        return self._threads._work_queue.qsize()
+
     def close(self) -> None:
         self._threads.shutdown(wait=True)
 
     def _run(self, work: Callable[[Unit], T]) -> T:
+        began = time.perf_counter()
         for attempt in range(POSTGRES_ATTEMPTS):
             try:
                 with self._database.engine.begin() as conn:
@@ -185,6 +204,7 @@ class _PostgresWriter:
                 if not lost or attempt == POSTGRES_ATTEMPTS - 1:
                     raise _translate(error) from error
                 continue
+            self._database.on_batch(1, time.perf_counter() - began)
             self._database.bells.ring(unit.bells)
             return result
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -113,6 +113,12 @@ def listing(
     return [_row(found) for found in conn.execute(query.order_by(_j.c.run.desc()).limit(limit)).mappings()]
 
 
+def state_counts(conn: sa.Connection) -> dict[str, int]:
+    """How many jobs are in each state, over all workspaces."""
+    query = sa.select(_r.c.status, sa.func.count()).where(_r.c.origin == "job").group_by(_r.c.status)
+    return dict(conn.execute(query).tuples().all())
+
+
 def update(unit: Unit, run: int, **values: Any) -> None:
     for document in ("body", "server", "plan"):
         if document in values and values[document] is not None:

@@ -239,6 +239,12 @@ def below(
     return [_row(found) for found in conn.execute(query).mappings()]
 
 
+def state_counts(conn: sa.Connection, type_: str) -> dict[str, int]:
+    """How many rows of a type are in each state, over all scopes."""
+    query = sa.select(_t.c.state, sa.func.count()).where(_t.c.type == type_).group_by(_t.c.state)
+    return dict(conn.execute(query).tuples().all())
+
+
 def named(conn: sa.Connection, type_: str, name: str) -> list[Row]:
     """Rows of that type and name in every scope."""
     query = sa.select(_t).where(_t.c.type == type_, _t.c.name_key == key(name)).order_by(_t.c.pk)

@@ -1,4 +1,4 @@
-"""Whether the server lives and can work: open, and nothing else said."""
+"""Whether the server lives and can work (open, and nothing else said), and what it does (for readers)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from starlette.responses import Response
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.gateway.routes import Access, Handler, Route
+from zaffre.protocols.health.metrics import Metrics
+from zaffre.services.measures import Measures
 from zaffre.store.database import Database
 
 
-def routes(database: Database) -> list[Route]:
+def routes(database: Database, measures: Measures) -> list[Route]:
     async def healthz(_call: Call) -> Response:
         return json_answer({"status": "ok"})
 
@@ -24,4 +26,12 @@ def routes(database: Database) -> list[Route]:
             protocol="health", method="GET", template=path, handler=handler, operation=operation, access=Access.OPEN
         )
 
-    return [open_("/healthz", healthz, "Health_Live"), open_("/readyz", readyz, "Health_Ready")]
+    metrics = Route(
+        protocol="health",
+        method="GET",
+        template="/metrics",
+        handler=Metrics(database, measures).scrape,
+        operation="Metrics_Get",
+        action="metrics/read",
+    )
+    return [metrics, open_("/healthz", healthz, "Health_Live"), open_("/readyz", readyz, "Health_Ready")]
