@@ -250,7 +250,7 @@ def being_deleted(name: str) -> Conflict:
 
 def credentials(body: dict[str, Any]) -> dict[str, str]:
     """How clients reach the workspace's own datastores: by signatures that they ask for, or by their own token."""
-    by_token = body["properties"].get("systemDatastoresAuthMode") == "Identity"
+    by_token = (body.get("properties") or {}).get("systemDatastoresAuthMode") == "Identity"
     return {"credentialsType": "None" if by_token else "Sas"}
 
 

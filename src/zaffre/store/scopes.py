@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from zaffre.store import tables
+from zaffre.store import blobs, tables
 from zaffre.store.unit import Unit
 
 BATCH = 500
@@ -24,13 +24,13 @@ def purge(unit: Unit, scope: str, account: str) -> bool:
 
 
 def _purge_blobs(unit: Unit, account: str) -> bool:
+    """The containers go for everybody at once, what is in them piece by piece."""
     containers = tables.blob_containers
-    for pk in unit.conn.execute(sa.select(containers.c.pk).where(containers.c.account == account)).scalars().all():
-        for table in (tables.blob_blocks, tables.blobs):
-            if _delete(unit, table, table.c.container == pk, BATCH):
-                return True
-        return unit.conn.execute(sa.delete(containers).where(containers.c.pk == pk)).rowcount > 0
-    return False
+    if unit.conn.execute(sa.select(containers.c.pk).where(containers.c.account == account).limit(1)).first() is None:
+        return False
+    blobs.discard_account(unit, account)
+    blobs.purge(unit, BATCH)
+    return True
 
 
 def _purge_metrics(unit: Unit, scope: str) -> bool:
