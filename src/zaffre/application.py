@@ -62,7 +62,8 @@ from zaffre.services.datastores import Datastores
 from zaffre.services.diagnosis import Diagnosis
 from zaffre.services.endpoints import ENDPOINT, Endpoints
 from zaffre.services.history import History
-from zaffre.services.jobs import Checks, Jobs
+from zaffre.services.job_sources import Checks
+from zaffre.services.jobs import Jobs
 from zaffre.services.keys import TOPIC as KEYS
 from zaffre.services.keys import ApiKeys
 from zaffre.services.kinds import workspaces as workspace_kind
@@ -175,7 +176,7 @@ class Application:
                 ),
                 *history.routes(
                     settings,
-                    History(database),
+                    History(database, places),
                     run_logs,
                     tokens,
                     workspaces,

@@ -1,17 +1,19 @@
-"""What is kept of a job when it is over: its logs, `./outputs`, and its named outputs."""
+"""What is kept of a job when it is over: its logs, `./outputs`, its named outputs, and inputs it was allowed to change."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from zaffre.control import outcomes
-from zaffre.control.inputs import output_folder
+from zaffre.control.inputs import input_folder, output_folder, place_of, single_file
 from zaffre.errors import InvalidInput
-from zaffre.execution.data.capture import capture
+from zaffre.execution.data.capture import OutputFile, capture
 from zaffre.services import workspaces
 from zaffre.services.blobs import Blobs
+from zaffre.services.kinds.job_data import DIRECT, WRITABLE
 from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace
 from zaffre.store.jobs import JobRow
 
@@ -24,26 +26,18 @@ _ARTIFACTS = (
 )
 PARALLEL = 4
 
+# (container, name, file)
+Kept = tuple[str, str, Path]
+
 
 async def store_outputs(
     blobs: Blobs, workspace: Workspace, job: JobRow, folder: Path, outcome: dict[str, Any]
 ) -> dict[str, Any]:
-    """Store everything; may be repeated after a crash. The outcome, which fails when a named output cannot be kept."""
-    files: list[tuple[str, str, Path]] = []
+    """Store everything; may be repeated after a crash. The outcome, which fails when something cannot be kept."""
     left_out: list[str] = []
-    for source, name in _ARTIFACTS:
-        for found in await asyncio.to_thread(
-            capture, folder / source, lambda path, why: left_out.append(f"{path}: {why}")
-        ):
-            files.append((ARTIFACT_CONTAINER, f"{workspaces.run_folder(job.id)}/{name}/{found.path}", found.source))
-    for name in job.body["properties"]["outputs"]:
-        place = job.server["resolved"]["outputs"].get(name)
-        container = place["container"] if place else workspace.container
-        prefix = place["path"].rstrip("/") if place else workspaces.output_folder(job.id, name)
-        for found in await asyncio.to_thread(
-            capture, folder / output_folder(name), lambda path, why: left_out.append(f"{path}: {why}")
-        ):
-            files.append((container, f"{prefix}/{found.path}", found.source))
+    files = await _artifacts(job, folder, left_out)
+    files += await _outputs(workspace, job, folder, left_out)
+    files += await _changed_inputs(blobs, job, folder, left_out)
     gate = asyncio.Semaphore(PARALLEL)
     errors: list[str] = []
 
@@ -63,3 +57,58 @@ async def store_outputs(
             "The command succeeded, but not all it left could be stored: " + "; ".join(left_out + errors),
         )
     return outcome
+
+
+async def _artifacts(job: JobRow, folder: Path, left_out: list[str]) -> list[Kept]:
+    files: list[Kept] = []
+    for source, name in _ARTIFACTS:
+        for found in await _captured(folder / source, left_out):
+            files.append((ARTIFACT_CONTAINER, f"{workspaces.run_folder(job.id)}/{name}/{found.path}", found.source))
+    return files
+
+
+async def _outputs(workspace: Workspace, job: JobRow, folder: Path, left_out: list[str]) -> list[Kept]:
+    files: list[Kept] = []
+    for name, value in job.body["properties"]["outputs"].items():
+        if value["mode"] == DIRECT:
+            continue
+        target = job.server["resolved"]["outputs"].get(name) or {
+            "container": workspace.container,
+            "path": workspaces.output_folder(job.id, name),
+        }
+        single = single_file(target, name) if value["jobOutputType"] == "uri_file" else None
+        for found in await _captured(folder / output_folder(name), left_out):
+            if single is None:
+                files.append((target["container"], f"{target['path'].rstrip('/')}/{found.path}", found.source))
+            elif found.path == single:
+                files.append((target["container"], target["path"], found.source))
+            else:
+                left_out.append(f"{found.path}: output '{name}' is one file, '{single}'")
+    return files
+
+
+async def _changed_inputs(blobs: Blobs, job: JobRow, folder: Path, left_out: list[str]) -> list[Kept]:
+    """What the job changed in inputs mounted for writing. A file it removed stays where it was."""
+    files: list[Kept] = []
+    for name, value in job.body["properties"]["inputs"].items():
+        if value.get("mode") != WRITABLE:
+            continue
+        place = place_of(job.server["resolved"]["inputs"][name])
+        path = place.path.rstrip("/")
+        there = {blob.name: blob.sha256 for blob in await blobs.tree(place.account, place.container, path)}
+        single = path in there and not place.path.endswith("/")
+        base = path.rpartition("/")[0] if single else path
+        for found in await _captured(folder / input_folder(name), left_out):
+            target = f"{base}/{found.path}" if base else found.path
+            if there.get(target) != await asyncio.to_thread(_sha256, found.source):
+                files.append((place.container, target, found.source))
+    return files
+
+
+async def _captured(folder: Path, left_out: list[str]) -> list[OutputFile]:
+    return await asyncio.to_thread(capture, folder, lambda path, why: left_out.append(f"{path}: {why}"))
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 
 import msgspec
 
 from zaffre.errors import NotFound
+from zaffre.execution.data.web import fetch, file_name
 from zaffre.execution.plan import FileRef, Tree
 from zaffre.services.blobs import Blobs
+from zaffre.services.job_sources import WEB
+from zaffre.services.kinds.job_data import DIRECT, WRITABLE
 from zaffre.services.places import Place
 from zaffre.services.workspaces import Workspace
 from zaffre.store.jobs import JobRow
 
 CODE = "wd"
+OUT = "out"
+
+
+class Download(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of the web, and where it goes in the job's folder."""
+
+    url: str
+    dest: str
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """`inputs` and `outputs` are the values for the command's expressions; `paths` the same for environment variables."""
 
     trees: tuple[Tree, ...]
+    downloads: tuple[Download, ...]
     inputs: dict[str, str | None]
     outputs: dict[str, str]
     folders: tuple[str, ...]
@@ -30,29 +44,56 @@ async def layout(blobs: Blobs, workspace: Workspace, job: JobRow, folder: Path) 
     """Raises NotFound when an input names a place where nothing lies."""
     properties, resolved = job.body["properties"], job.server["resolved"]
     trees: list[Tree] = []
+    downloads: list[Download] = []
     inputs: dict[str, str | None] = {}
     paths: dict[str, str] = {}
     if "code" in resolved:
         trees.append(await tree(blobs, place_of(resolved["code"]), CODE, "the code", writable=True))
     for name, value in properties["inputs"].items():
         if value["jobInputType"] == "literal":
-            inputs[name] = str(value.get("value") or "")
+            inputs[name] = value.get("value")
             continue
-        if value["mode"] == "Direct":
-            inputs[name] = value["uri"]
-            continue
-        staged = await tree(blobs, place_of(resolved["inputs"][name]), f"inputs/{name}", f"input '{name}'")
-        trees.append(staged)
-        inputs[name] = str(folder / staged.dest / staged.files[0].path) if staged.single else str(folder / staged.dest)
+        source = resolved["inputs"][name]
+        if value["mode"] == DIRECT:
+            inputs[name] = source.get("uri") or source.get("url") or value["uri"]
+        elif source.get("kind") == WEB:
+            downloads.append(Download(url=source["url"], dest=f"{input_folder(name)}/{file_name(source['url'])}"))
+            inputs[name] = str(folder / downloads[-1].dest)
+        else:
+            writable = value["mode"] in (WRITABLE, "Download")  # a copy of its own, as on a disk it was downloaded to
+            staged = await tree(blobs, place_of(source), input_folder(name), f"input '{name}'", writable=writable)
+            trees.append(staged)
+            inputs[name] = str(folder / staged.dest / (staged.files[0].path if staged.single else ""))
         paths[f"INPUT_{name}"] = str(inputs[name])
     outputs: dict[str, str] = {}
     folders = ["wd", "wd/outputs", "wd/logs"]
     for name, value in properties["outputs"].items():
-        place = output_folder(name)
-        folders.append(place)
-        outputs[name] = str(folder / place / name) if value["jobOutputType"] == "uri_file" else str(folder / place)
+        target = resolved["outputs"].get(name, {})
+        if value["mode"] == DIRECT:
+            outputs[name] = target["uri"]
+        else:
+            folders.append(output_folder(name))
+            single = value["jobOutputType"] == "uri_file"
+            outputs[name] = str(folder / output_folder(name) / (single_file(target, name) if single else ""))
         paths[f"OUTPUT_{name}"] = outputs[name]
-    return Layout(trees=tuple(trees), inputs=inputs, outputs=outputs, folders=tuple(folders), paths=paths)
+    return Layout(
+        trees=tuple(trees),
+        downloads=tuple(downloads),
+        inputs=inputs,
+        outputs=outputs,
+        folders=tuple(folders),
+        paths=paths,
+    )
+
+
+async def download(files: tuple[Download, ...], folder: Path, bundle: Path) -> None:
+    """Fetch what comes from the web, one after the other; ends soon when it is cancelled."""
+    stop = threading.Event()
+    try:
+        for file in files:
+            await asyncio.to_thread(fetch, file.url, folder / file.dest, stop, bundle)
+    finally:
+        stop.set()
 
 
 async def tree(blobs: Blobs, place: Place, dest: str, what: str, *, writable: bool = False) -> Tree:
@@ -82,8 +123,17 @@ async def tree(blobs: Blobs, place: Place, dest: str, what: str, *, writable: bo
     return Tree(dest=dest, files=files, writable=writable)
 
 
+def input_folder(name: str) -> str:
+    return f"inputs/{name}"
+
+
 def output_folder(name: str) -> str:
-    return f"out/{name}"
+    return f"{OUT}/{name}"
+
+
+def single_file(target: dict[str, str], name: str) -> str:
+    """The name a uri_file output has on this machine: that of the file it becomes."""
+    return target.get("path", name).rstrip("/").rpartition("/")[2] or name
 
 
 def place_of(value: dict[str, str]) -> Place:

@@ -14,10 +14,9 @@ def variables(settings: Settings, workspace: Workspace, job: JobRow, folder: Pat
     """What a job's process finds, but for the paths of its data, which its plan holds."""
     address, scope = settings.address, workspace.path
     work = folder / "wd"
-    user = job.body["properties"]["environmentVariables"]
     found = {
         "AZUREML_RUN_ID": job.id,
-        "AZUREML_ROOT_RUN_ID": job.id,
+        "AZUREML_ROOT_RUN_ID": job.root,
         "AZUREML_RUN_TOKEN": token,
         "AZUREML_SERVICE_ENDPOINT": address,
         "AZUREML_RUN_HISTORY_SERVICE_ENDPOINT": address,
@@ -50,7 +49,7 @@ def variables(settings: Settings, workspace: Workspace, job: JobRow, folder: Pat
                 "experiment_id": job.experiment_id,
                 "experiment_name": job.experiment,
                 "run_id": job.id,
-                "root_run_id": job.id,
+                "root_run_id": job.root,
             }
         ),
         "AZ_BATCHAI_JOB_WORK_DIR": str(work),
@@ -74,7 +73,11 @@ def variables(settings: Settings, workspace: Workspace, job: JobRow, folder: Pat
         "SSL_CERT_FILE": str(settings.bundle),
         "CURL_CA_BUNDLE": str(settings.bundle),
     }
-    for name, value in job.body["properties"]["inputs"].items():
-        if value["jobInputType"] == "literal":
-            found[f"AZUREML_PARAMETER_{name}"] = str(value.get("value") or "")
-    return {**found, **user}
+    properties = job.body["properties"]
+    for name, value in properties["inputs"].items():
+        if value["jobInputType"] == "literal" and value.get("value") is not None:
+            found[f"AZUREML_PARAMETER_{name}"] = value["value"]
+    client = (properties.get("identity") or {}).get("clientId")
+    if client:
+        found["DEFAULT_IDENTITY_CLIENT_ID"] = client
+    return found

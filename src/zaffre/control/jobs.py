@@ -18,9 +18,9 @@ import msgspec
 
 from zaffre.control import outcomes
 from zaffre.control.finish import store_outputs
-from zaffre.control.inputs import layout
+from zaffre.control.inputs import Layout, download, layout
 from zaffre.control.job_environment import variables
-from zaffre.control.slots import Slots
+from zaffre.control.slots import MEDIUM, Slots
 from zaffre.errors import NotFound, ZaffreError
 from zaffre.execution.data.expressions import bind, section_inputs
 from zaffre.execution.data.stage import copy_object, stage
@@ -32,8 +32,12 @@ from zaffre.execution.executors.base import Executor
 from zaffre.execution.files import remove_tree
 from zaffre.execution.plan import JobPlan
 from zaffre.runtime import from_iso
+from zaffre.services import job_assets
 from zaffre.services.blobs import Blobs
 from zaffre.services.durations import seconds
+from zaffre.services.job_removal import remove
+from zaffre.services.jobs import DELETE
+from zaffre.services.kinds.base import Document
 from zaffre.services.logs import Logs
 from zaffre.services.resources import Resources
 from zaffre.services.tokens import Tokens
@@ -176,6 +180,8 @@ class JobController:
     # ---- the states
 
     async def _begin(self, job: JobRow, workspace: Workspace) -> None:
+        """Nothing was started yet, so what lies in the folder is of a deleted job of the same name."""
+        await asyncio.to_thread(remove_tree, self._folder(job))
         await self._move(job, (jobs.NOT_STARTED,), jobs.PREPARING)
 
     async def _prepare(self, job: JobRow, workspace: Workspace) -> None:
@@ -199,7 +205,7 @@ class JobController:
     async def _queue(self, job: JobRow, workspace: Workspace) -> None:
         """Wait for room on the compute."""
         capacity = await self._capacity(workspace, job)
-        waiting = asyncio.create_task(self._slots.acquire(_compute(job), job.run, capacity))
+        waiting = asyncio.create_task(self._slots.acquire(_compute(job), job.run, capacity, _priority(job)))
         try:
             await self._while_in(job, waiting)
         finally:
@@ -217,7 +223,8 @@ class JobController:
         token, _ = self._tokens.mint_run(job.scope, job.id, job.created_by)
         plan = msgspec.structs.replace(
             plan,
-            environment={**plan.environment, **variables(self._settings, workspace, job, folder, token)},
+            # What the user says comes last, and so wins.
+            environment={**variables(self._settings, workspace, job, folder, token), **plan.environment},
             bell=str(self._bell) if self._bell else None,
         )
         for _ in range(LAUNCH_ATTEMPTS):
@@ -269,22 +276,37 @@ class JobController:
         """Keep what the job left, then say how it ended, in one transaction with whoever waits for that."""
         outcome = job.server["outcome"]
         folder = self._folder(job)
-        outcome = await store_outputs(self._blobs, workspace, job, folder, outcome)
-        ended_at = outcome.get("ended_at") or self._database.runtime.now()
-
-        def apply(unit: Unit) -> bool:
-            if not jobs.move(
-                unit, job, (jobs.FINALIZING,), outcome["status"], ended_at=ended_at, error=outcome.get("error")
-            ):
-                return False
-            jobs.update(unit, job.run, logs_stored=True)
-            operations.end_all(unit, job.scope, f"jobs/{job.id}", operations.SUCCEEDED)
-            return True
-
-        await self._database.write(apply)
+        made: dict[str, Document] = {}
+        if not job.server.get(DELETE):
+            outcome = await store_outputs(self._blobs, workspace, job, folder, outcome)
+            if outcome["status"] == jobs.COMPLETED:
+                try:
+                    made = await job_assets.bodies(self._blobs, self._resources.kinds, workspace, job)
+                except job_assets.NotRegistered as error:
+                    outcome = outcomes.failed(error.code, error.message)
+        await self._database.write(lambda unit: self._end(unit, workspace, job, outcome, made))
         self._tokens.end_run(job.scope, job.id)
         await self._slots.release(_compute(job), job.run)
         await asyncio.to_thread(remove_tree, folder)
+
+    def _end(
+        self, unit: Unit, workspace: Workspace, job: JobRow, outcome: dict[str, Any], made: dict[str, Document]
+    ) -> None:
+        """The last change: the state, the assets the outputs became, the operations that wait; or the job's deletion."""
+        fresh = jobs.get(unit.conn, job.scope, job.id)
+        if fresh is None or fresh.status != jobs.FINALIZING:
+            return
+        registered: dict[str, str] = {}
+        try:
+            registered = job_assets.register(unit, self._resources.kinds, workspace, fresh, made)
+        except job_assets.NotRegistered as error:
+            outcome = outcomes.failed(error.code, error.message)
+        values = {"ended_at": outcome.get("ended_at") or unit.now, "error": outcome.get("error")}
+        if jobs.move(unit, fresh, (jobs.FINALIZING,), outcome["status"], **values):
+            jobs.update(unit, fresh.run, logs_stored=True, server={**fresh.server, "registered": registered})
+            operations.end_all(unit, job.scope, f"jobs/{job.id}", operations.SUCCEEDED)
+            if fresh.server.get(DELETE):
+                remove(unit, workspace, fresh)
 
     async def _end_without_outputs(self, job: JobRow, outcome: dict[str, Any]) -> None:
         """What the job left cannot be stored; it stays in the job's folder, from where its logs are served."""
@@ -307,17 +329,20 @@ class JobController:
         python = await ensure_async(recipe, self._settings.home, folder / BUILD_LOG)
         laid = await layout(self._blobs, workspace, job, folder)
         await asyncio.to_thread(stage, laid.trees, folder, copy_object(self._blobs.objects.local_path))
+        await download(laid.downloads, folder, self._settings.bundle)
         properties = job.body["properties"]
-        absent = {name: None for name in section_inputs(properties["command"]) if name not in laid.inputs}
         limit = (properties.get("limits") or {}).get("timeout")
         return JobPlan(
             run_id=job.id,
-            command=bind(properties["command"], {**laid.inputs, **absent}, laid.outputs),
+            command=_bound(properties["command"], laid),
             interpreter=str(await asyncio.to_thread(overlay, python, folder / "venv")),
             timeout_s=seconds(limit, "properties.limits.timeout") if limit else None,
             outputs=laid.folders,
             # The rest is added at the start: it holds the run's token, which the database must not.
-            environment={f"AZURE_ML_{name}": path for name, path in laid.paths.items()},
+            environment={
+                **{f"AZURE_ML_{name}": path for name, path in laid.paths.items()},
+                **{name: _bound(text, laid) for name, text in properties["environmentVariables"].items()},
+            },
         )
 
     async def _ended(self, job: JobRow, event: Event) -> None:
@@ -394,6 +419,16 @@ def _compute(job: JobRow) -> str:
     """Whose slots the job takes: a cluster's own, else the machine's."""
     name = (job.body["properties"].get("computeId") or "").rpartition("/")[2].lower()
     return "" if name in ("", "serverless", "local") else f"{job.scope}/{name}"
+
+
+def _priority(job: JobRow) -> int:
+    found: int = (job.body["properties"].get("queueSettings") or {}).get("priority") or MEDIUM
+    return found
+
+
+def _bound(text: str, laid: Layout) -> str:
+    absent = {name: None for name in section_inputs(text) if name not in laid.inputs}
+    return bind(text, {**laid.inputs, **absent}, laid.outputs)
 
 
 def _last_lines(folder: Path) -> list[str]:

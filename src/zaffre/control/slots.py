@@ -1,9 +1,11 @@
-"""Room on a target: how many jobs may run at once, first come, first served."""
+"""Room on a target: how many jobs may run at once; the urgent first, then first come, first served."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+
+MEDIUM = 2
 
 
 class Slots:
@@ -11,24 +13,25 @@ class Slots:
 
     def __init__(self) -> None:
         self._holders: dict[str, set[int]] = {}
-        self._waiting: dict[str, list[int]] = {}
+        self._waiting: dict[str, list[tuple[int, int]]] = {}
         self._changed = asyncio.Condition()
 
     def take(self, compute: str, job: int) -> None:
         """Hold a slot for a job that runs already, even above the capacity."""
         self._holders.setdefault(compute, set()).add(job)
 
-    async def acquire(self, compute: str, job: int, capacity: int) -> None:
-        """Wait for room; jobs are served in the order of their numbers."""
+    async def acquire(self, compute: str, job: int, capacity: int, priority: int = MEDIUM) -> None:
+        """Wait for room; those of a higher priority are served first, then in the order of the jobs' numbers."""
         holders = self._holders.setdefault(compute, set())
         waiting = self._waiting.setdefault(compute, [])
-        heapq.heappush(waiting, job)
+        place = (-priority, job)
+        heapq.heappush(waiting, place)
         try:
             async with self._changed:
-                await self._changed.wait_for(lambda: len(holders) < capacity and waiting[0] == job)
+                await self._changed.wait_for(lambda: len(holders) < capacity and waiting[0] == place)
                 holders.add(job)
         finally:
-            waiting.remove(job)
+            waiting.remove(place)
             heapq.heapify(waiting)
             async with self._changed:
                 self._changed.notify_all()

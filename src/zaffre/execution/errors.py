@@ -55,6 +55,12 @@ class StoreUnavailable(ZaffreError):
     code = "DatastoreUnavailable"
 
 
+class WebError(InvalidInput):
+    """A file of the web that can't be had: the other side refused, or its address leads where we don't follow."""
+
+    code = "DownloadFailed"
+
+
 class LaunchError(ZaffreError):
     """The machine refused to start a launcher: no memory, no process left, no disk."""
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import InvalidInput, NotFound
+from zaffre.services.kinds.job_data import DATA_TYPES
+from zaffre.services.places import Places
 from zaffre.services.tracking.runs import apply_tags
-from zaffre.services.workspaces import BLOB_STORE, Workspace, output_folder
+from zaffre.services.workspaces import Workspace
 from zaffre.store import jobs
 from zaffre.store.database import Database
 from zaffre.store.jobs import JobRow
 from zaffre.store.tracking import runs
 from zaffre.store.tracking.records import Run
 from zaffre.store.unit import Actor, Unit
+
+_OUTPUT = re.compile(r"azureml://jobs/(?P<job>[^/]+)/outputs/(?P<name>[^/]+)")
 
 
 class Change(msgspec.Struct, rename="camel", kw_only=True):
@@ -29,8 +34,9 @@ class Change(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class History:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, places: Places) -> None:
         self._database = database
+        self._places = places
 
     async def run(self, workspace: Workspace, run_id: str) -> tuple[Run, JobRow | None]:
         """The run, and its job if it has one. Raises NotFound."""
@@ -54,13 +60,21 @@ class History:
             raise _missing(workspace, run_id)
         return found
 
-    @staticmethod
-    def output_uri(workspace: Workspace, job: JobRow, name: str) -> str:
-        """The datastore address of a named output."""
-        given = job.body["properties"]["outputs"][name].get("uri")
-        if given:
-            return str(given)
-        return f"azureml://{workspace.uri}/datastores/{BLOB_STORE}/paths/{output_folder(job.id, name)}/"
+    async def resolve(self, workspace: Workspace, asset: str, field: str) -> tuple[str, str] | None:
+        """The datastore address and the type of an output of a job or of a version of data or of a model; None for none."""
+        if match := _OUTPUT.fullmatch(asset):
+            job = await self._database.read(lambda conn: jobs.get(conn, workspace.id, match["job"]))
+            output = job.body["properties"]["outputs"].get(match["name"]) if job is not None else None
+            if job is None or output is None:
+                return None
+            return job.server["resolved"]["outputs"][match["name"]]["uri"], _as_data(output["jobOutputType"])
+        try:
+            found = await self._places.asset(workspace, asset, field)
+        except NotFound:
+            return None
+        properties = found.row.body["properties"]
+        uri: str = properties.get("dataUri") or properties["modelUri"]
+        return uri, _as_data(properties.get("dataType") or properties["modelType"])
 
     async def change(
         self, actor: Actor, workspace: Workspace, run_id: str, experiment: str | None, change: Change
@@ -99,6 +113,11 @@ class History:
             return fresh
 
         return await self._database.write(work)
+
+
+def _as_data(kind: str) -> str:
+    """A model is told as a folder: the SDK fails on the other words (wire.md §8.3)."""
+    return kind if kind in DATA_TYPES else "uri_folder"
 
 
 def _missing(workspace: Workspace, run_id: str) -> NotFound:

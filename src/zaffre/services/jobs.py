@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Collection
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
-from zaffre.errors import Conflict, InvalidInput, NotFound
+from zaffre.errors import Conflict, InvalidInput
+from zaffre.services.job_removal import remove
+from zaffre.services.job_sources import Checks, JobSources
 from zaffre.services.kinds.base import Document, Kind
 from zaffre.services.places import Places
 from zaffre.services.registries import curated_reference
 from zaffre.services.resources import ListQuery, Resources, Written, missing
 from zaffre.services.tracking import Tracking
 from zaffre.services.workspaces import Workspace
-from zaffre.store import jobs, operations, tables
+from zaffre.store import jobs, operations
 from zaffre.store.database import Database
 from zaffre.store.jobs import JobRow
 from zaffre.store.resources import Cursor, Row
@@ -24,13 +24,7 @@ from zaffre.store.tracking import runs
 from zaffre.store.unit import Actor, Unit
 
 MUTABLE = ("displayName", "description", "tags", "isArchived", "properties", "services")
-
-
-class Checks(msgspec.Struct, frozen=True, kw_only=True):
-    """What execution can tell at the door. Handed in by the composition root, since services know no executor."""
-
-    command: Callable[[str, Collection[str], Collection[str]], None]
-    environment: Callable[[str | None, str | None, str | None], None]
+DELETE = "delete"  # in what we fill: the job goes as soon as it is over
 
 
 class Jobs:
@@ -44,6 +38,7 @@ class Jobs:
         self._places = places
         self._tracking = tracking
         self._checks = checks
+        self._sources = JobSources(resources, places, checks)
         self.kinds = resources.kinds
         self.node = platform.node()
 
@@ -55,7 +50,7 @@ class Jobs:
 
     async def get(self, workspace: Workspace, kind: Kind, parent: str, name: str) -> Row:
         found = await self.find(workspace, name)
-        return await self._database.read(lambda conn: self._row(conn, found))
+        return await self._database.read(lambda conn: _read(conn, found))
 
     async def put(
         self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str, body: Document
@@ -66,11 +61,19 @@ class Jobs:
         existing = await self._database.read(lambda conn: jobs.get(conn, workspace.id, name))
         if existing is not None:
             return await self._change(actor, workspace, existing, body)
-        resolved = await self._resolve(workspace, properties)
+        resolved = await self._resolve(workspace, name, properties)
+
+        parent_run = properties.get("parentJobName") or None
 
         def work(unit: Unit) -> Written:
             if jobs.get(unit.conn, workspace.id, name) is not None:
                 raise Conflict(f"Job '{name}' was submitted by another request at the same moment.")
+            if parent_run and runs.find(unit.conn, workspace.id, parent_run) is None:
+                raise InvalidInput(
+                    f"Field 'properties.parentJobName': there is no job '{parent_run[:200]}' in workspace '{workspace.name}'.",
+                    code="InvalidField",
+                    target="properties.parentJobName",
+                )
             experiment = self._tracking.ensure_experiment(unit, workspace.id, properties["experimentName"])
             run = self._tracking.create_run(
                 unit,
@@ -84,30 +87,36 @@ class Jobs:
                 user=actor.name,
                 properties=properties["properties"],
                 tags=properties["tags"],
+                parent=parent_run,
+                hidden=properties["isArchived"],
             ).pk
             jobs.insert(unit, actor, run, workspace.id, name, self.node, body, {"resolved": resolved})
             unit.audit(actor, "workspaces/jobs/write", f"{workspace.path}/jobs/{name}", detail={"created": True})
             unit.emit(workspace.id, "jobs", f"{workspace.id}/{name}", {"status": jobs.NOT_STARTED})
             job = jobs.get(unit.conn, workspace.id, name)
             assert job is not None, "the job was inserted in this transaction"
-            return Written(row=self._row(unit.conn, job), created=True)
+            return Written(row=_read(unit.conn, job), created=True)
 
         return await self._database.write(work)
 
     async def delete(self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str) -> str | None:
-        def work(unit: Unit) -> None:
+        """Delete a job that is over at once; one that is not is cancelled first, and its controller then deletes it."""
+        operation = self._database.runtime.guid()
+
+        def work(unit: Unit) -> str | None:
             found = jobs.get(unit.conn, workspace.id, name)
             if found is None:
-                return
-            if found.status not in jobs.TERMINAL:
-                raise Conflict(f"Job '{name}' is {found.status}; cancel it before it is deleted.")
-            unit.conn.execute(sa.delete(tables.jobs).where(tables.jobs.c.run == found.run))
-            unit.conn.execute(sa.delete(tables.runs).where(tables.runs.c.pk == found.run))
+                return None
             unit.audit(actor, "workspaces/jobs/delete", f"{workspace.path}/jobs/{name}")
-            unit.emit(workspace.id, "jobs", f"{workspace.id}/{name}", {"status": "Deleted"})
+            if found.status in jobs.TERMINAL:
+                remove(unit, workspace, found)
+                return None
+            operations.begin(unit, operation, workspace.id, f"jobs/{name}")
+            jobs.update(unit, found.run, cancel_requested=True, server={**found.server, DELETE: True})
+            jobs.move(unit, found, jobs.CANCELABLE, jobs.CANCEL_REQUESTED)
+            return operation
 
-        await self._database.write(work)
-        return None
+        return await self._database.write(work)
 
     async def page(
         self, workspace: Workspace, kind: Kind, parent: str, query: ListQuery
@@ -123,7 +132,8 @@ class Jobs:
             )
             more = len(found) > query.limit
             found = found[: query.limit]
-            return [self._row(conn, job) for job in found], Cursor(pk=found[-1].run) if more else None
+            tags = runs.tags_of(conn, [job.run for job in found])
+            return [self._row(job, tags[job.run]) for job in found], Cursor(pk=found[-1].run) if more else None
 
         return await self._database.read(work)
 
@@ -159,67 +169,37 @@ class Jobs:
                 )
 
         def work(unit: Unit) -> Written:
-            about = {"description": given.get("description"), "hidden": given["isArchived"]}
+            found = jobs.get(unit.conn, workspace.id, existing.id)
+            if found is None:
+                raise missing(workspace, self.kinds["workspaces/jobs"], "", existing.id)
+            about: dict[str, Any] = {"description": given.get("description"), "hidden": given["isArchived"]}
             if given.get("displayName"):
                 about["display_name"] = given["displayName"]
-            runs.update(unit, existing.run, **about)
-            runs.set_tags(unit, existing.run, given["tags"])
-            changed = {**kept, "properties": {**kept["properties"], **given["properties"]}}
-            jobs.update(unit, existing.run, body={**existing.body, "properties": changed})
-            unit.audit(
-                actor, "workspaces/jobs/write", f"{workspace.path}/jobs/{existing.id}", detail={"created": False}
-            )
-            fresh = jobs.get(unit.conn, workspace.id, existing.id)
-            assert fresh is not None, "jobs that are not over are never deleted"
-            return Written(row=self._row(unit.conn, fresh), created=False)
+            runs.update(unit, found.run, **about, properties={**found.properties, **given["properties"]})
+            runs.set_tags(unit, found.run, given["tags"])
+            unit.audit(actor, "workspaces/jobs/write", f"{workspace.path}/jobs/{found.id}", detail={"created": False})
+            fresh = jobs.get(unit.conn, workspace.id, found.id)
+            assert fresh is not None, "the job was found in this transaction"
+            return Written(row=_read(unit.conn, fresh), created=False)
 
         return await self._database.write(work)
 
-    async def _resolve(self, workspace: Workspace, properties: Document) -> Document:
+    async def _resolve(self, workspace: Workspace, name: str, properties: Document) -> Document:
         """Everything a job refers to, found and pinned at the door: labels may move while it waits."""
-        self._checks.command(properties["command"], properties["inputs"], properties["outputs"])
-        resolved: Document = {"inputs": {}, "outputs": {}}
-        resolved["environment"] = await self._environment(workspace, properties["environmentId"])
-        self._checks.environment(*(resolved["environment"].get(name) for name in ("image", "conda", "curated")))
-        if properties.get("codeId"):
-            found = await self._places.asset(workspace, properties["codeId"], "properties.codeId")
-            place = await self._places.resolve(workspace, found.row.body["properties"]["codeUri"], "properties.codeId")
-            resolved["code"] = msgspec.to_builtins(place)
-        for name, value in properties["inputs"].items():
-            if value["jobInputType"] != "literal":
-                place = await self._places.resolve(workspace, value["uri"], f"properties.inputs.{name}.uri")
-                resolved["inputs"][name] = msgspec.to_builtins(place)
-        for name, value in properties["outputs"].items():
-            if value.get("uri"):
-                place = await self._places.resolve(workspace, value["uri"], f"properties.outputs.{name}.uri")
-                resolved["outputs"][name] = msgspec.to_builtins(place)
-        compute = (properties.get("computeId") or "").rpartition("/")[2]
-        if compute and compute.lower() not in ("serverless", "local"):
-            await self._compute(workspace, compute)
-        return resolved
+        found = await environment(self._places, workspace, properties["environmentId"], "properties.environmentId")
+        self._checks.environment(*(found.get(part) for part in ("image", "conda", "curated")))
+        return {"environment": found, **await self._sources.resolve(workspace, name, properties)}
 
-    async def _environment(self, workspace: Workspace, text: str) -> Document:
-        return await environment(self._places, workspace, text, "properties.environmentId")
-
-    async def _compute(self, workspace: Workspace, name: str) -> None:
-        try:
-            await self._resources.get(workspace, self.kinds["workspaces/computes"], "", name)
-        except NotFound:
-            raise InvalidInput(
-                f"Field 'properties.computeId': there is no compute '{name}' in workspace '{workspace.name}'. Create it, or leave "
-                "compute out to run on this machine.",
-                code="InvalidField",
-                target="properties.computeId",
-            ) from None
-
-    def _row(self, conn: sa.Connection, job: JobRow) -> Row:
+    @staticmethod
+    def _row(job: JobRow, tags: dict[str, str]) -> Row:
         """A job in the form the generic provider shapes: what the run owns laid over what was submitted."""
         properties = {
             **job.body["properties"],
             "displayName": job.display_name,
             "description": job.description,
             "isArchived": job.hidden,
-            "tags": runs.tags(conn, job.run),
+            "properties": job.properties,
+            "tags": tags,
         }
         return Row(
             pk=job.run,
@@ -241,6 +221,10 @@ class Jobs:
             modified_by=job.created_by,
             modified_by_type=job.created_by_type,
         )
+
+
+def _read(conn: sa.Connection, job: JobRow) -> Row:
+    return Jobs._row(job, runs.tags(conn, job.run))
 
 
 async def environment(places: Places, workspace: Workspace, text: str, field: str) -> Document:

@@ -34,6 +34,7 @@ _ARM = re.compile(
     r"/workspaces/(?P<w>[^/]+)/(?P<kind>data|models|environments|codes)/(?P<n>[^/]+)/(?P<by>versions|labels)/(?P<v>[^/]+)",
     re.IGNORECASE,
 )
+_STORAGE = re.compile(r"(?:wasbs?|abfss?)://(?P<c>[^/@]+)@(?P<a>[^/.]+)\.(?:blob|dfs)\.[^/]+/(?P<p>.*)", re.DOTALL)
 _SHORT = re.compile(r"azureml:(?P<n>[A-Za-z0-9][A-Za-z0-9._-]*)(?:(?P<by>[:@])(?P<v>[A-Za-z0-9._-]+))?")
 
 
@@ -54,6 +55,19 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
 
     row: Row
     kind: Kind
+
+
+def names_asset(text: str) -> bool:
+    """Whether `text` has the form of an asset's name, and not of a place."""
+    return _ARM.fullmatch(text) is not None or _SHORT.fullmatch(text) is not None
+
+
+def datastore_uri(workspace: Workspace, text: str) -> str | None:
+    """A path of a datastore in the long form that every client reads; None for any other text."""
+    match = _DATASTORE.fullmatch(text.strip())
+    return (
+        None if match is None else f"azureml://{workspace.uri}/datastores/{match['d']}/paths/{match['p'].lstrip('/')}"
+    )
 
 
 class Places:
@@ -87,7 +101,9 @@ class Places:
             return Place(account=workspace.account, container=container, path=path)
         if uri.startswith(f"/{workspace.container}/"):
             return Place(account=workspace.account, container=workspace.container, path=uri.split("/", 2)[2])
-        if _ARM.fullmatch(uri) or _SHORT.fullmatch(uri):
+        if (match := _STORAGE.fullmatch(uri)) and match["a"] == workspace.account:
+            return Place(account=workspace.account, container=match["c"], path=match["p"].lstrip("/"))
+        if names_asset(uri):
             found = await self.asset(workspace, uri, field)
             properties = found.row.body["properties"]
             data_uri = properties.get("dataUri") or properties.get("modelUri") or ""
@@ -164,10 +180,11 @@ class Places:
         found = await self._resources.database.read(lambda conn: jobs.get(conn, workspace.id, job))
         given = found.server["resolved"]["outputs"].get(output) if found else None
         if given is not None:
+            whole = f"{given['path'].rstrip('/')}/{path}" if path else given["path"]
             return Place(
                 account=given["account"],
                 container=given["container"],
-                path=f"{given['path'].rstrip('/')}/{path}",
+                path=whole,
                 datastore=given.get("datastore", ""),
             )
         return Place(

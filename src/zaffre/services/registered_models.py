@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed
-from zaffre.services import assets
+from zaffre.services import assets, mlmodel
 from zaffre.services.blobs import Blobs
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.places import Place
@@ -27,7 +27,6 @@ MODELS = "workspaces/models"
 VERSIONS = assets.versions_of(MODELS)
 STAGES = ("None", "Staging", "Production", "Archived")
 PROMPT_TAG = "mlflow.prompt.is_prompt"
-_MLMODEL_LIMIT = 1024 * 1024
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +150,7 @@ class RegisteredModels:
         _refuse_prompt(tags)
         found = await self._sources.resolve(workspace, source)
         run_id, model_id = run_id or found.run_id, model_id or found.model_id
-        flavors = await self._flavors(found.place) if found.place else {}
+        flavors = await mlmodel.flavors(self._blobs, found.place) if found.place else {}
         kind = self._kinds[VERSIONS]
         body = kind.accept(
             {
@@ -249,24 +248,6 @@ class RegisteredModels:
         return found.uri, found.place
 
     # ---- helpers
-    async def _flavors(self, place: Place) -> dict[str, Any]:
-        """The flavors the model's MLmodel file names, as ARM carries them; none when there is no such file."""
-        name = f"{place.path.rstrip('/')}/MLmodel"
-        try:
-            text = await self._blobs.get_bytes(place.account, place.container, name, _MLMODEL_LIMIT)
-        except NotFound:
-            return {}
-        import yaml  # for models only: it would cost every start of the application 30 ms
-
-        try:
-            document = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InvalidInput(f"The model's file '{name}' is not valid YAML: {error}.", target="source") from None
-        flavors = document.get("flavors") if isinstance(document, dict) else None
-        if not isinstance(flavors, dict):
-            raise InvalidInput(f"The model's file '{name}' names no flavors.", target="source")
-        return {str(flavor): {"data": _texts(data)} for flavor, data in flavors.items()}
-
     async def _change(
         self,
         actor: Actor,
@@ -348,16 +329,6 @@ def _server_with(row: Row, **values: Any) -> dict[str, Any]:
 def _record(unit: Unit, actor: Actor, workspace: Workspace, verb: str, which: str) -> None:
     unit.audit(actor, f"{MODELS}/{verb}", f"{workspace.path}/models/{which}")
     unit.emit(workspace.id, MODELS, which.partition("/")[0])
-
-
-def _texts(data: Any) -> dict[str, str]:
-    """A flavor's fields as ARM has them: texts only."""
-    if not isinstance(data, dict):
-        return {}
-    return {
-        str(key): value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        for key, value in data.items()
-    }
 
 
 def _tag(row: Row, key: str) -> str | None:

@@ -5,7 +5,7 @@ Names are compared byte by byte and listed in that order, as Azure does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -127,12 +127,16 @@ def delete(unit: Unit, pk: int) -> None:
     unit.conn.execute(sa.delete(_b).where(_b.c.pk == pk))
 
 
-def delete_tree(unit: Unit, container_pk: int, prefix: str) -> int:
-    """Delete every blob whose name begins with `prefix`, and what is staged for such names; how many blobs went."""
-    end = after_prefix(prefix)
+def delete_tree(unit: Unit, container_pk: int, prefix: str, kept: Sequence[str] = ()) -> int:
+    """Delete every blob whose name begins with `prefix`, and what is staged for such names; how many blobs went.
+
+    The files and folders `kept` stay.
+    """
     for table in (_k, _b):
-        statement = sa.delete(table).where(table.c.container == container_pk, table.c.name >= prefix)
-        result = unit.conn.execute(statement if end is None else statement.where(table.c.name < end))
+        conditions = [table.c.container == container_pk, *_in_range(table.c.name, prefix)]
+        for path in kept:
+            conditions.append(sa.not_(sa.or_(table.c.name == path, sa.and_(*_in_range(table.c.name, f"{path}/")))))
+        result = unit.conn.execute(sa.delete(table).where(*conditions))
     return result.rowcount
 
 
@@ -232,6 +236,11 @@ def after_prefix(prefix: str) -> str | None:
         if last < 0x10FFFF:
             return prefix[: cut - 1] + chr(0xE000 if last == 0xD7FF else last + 1)
     return None
+
+
+def _in_range(name: sa.Column[str], prefix: str) -> list[sa.ColumnElement[bool]]:
+    end = after_prefix(prefix)
+    return [name >= prefix, *([name < end] if end is not None else [])]
 
 
 def _rows(conn: sa.Connection, container_pk: int, start: str, end: str | None, limit: int) -> list[Blob]:

@@ -48,6 +48,8 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     display_name: str
     description: str | None
     hidden: bool
+    root: str
+    properties: dict[str, str]
     body: dict[str, Any]
     server: dict[str, Any]
     plan: dict[str, Any] | None
@@ -143,8 +145,8 @@ def _select() -> sa.Select[Any]:
         sa.select(
             _j.c.run, _j.c.scope, _j.c.id, _j.c.body, _j.c.server, _j.c.plan, _j.c.node, _j.c.events_applied, _j.c.logs_stored,
             _j.c.created_at, _j.c.created_by, _j.c.created_by_type,
-            _r.c.status, _r.c.display_name, _r.c.description, _r.c.hidden, _r.c.error, _r.c.started_at, _r.c.ended_at,
-            _r.c.modified_at, _e.c.id.label("experiment_id"), _e.c.name.label("experiment"),
+            _r.c.status, _r.c.display_name, _r.c.description, _r.c.hidden, _r.c.root, _r.c.properties, _r.c.error,
+            _r.c.started_at, _r.c.ended_at, _r.c.modified_at, _e.c.id.label("experiment_id"), _e.c.name.label("experiment"),
         )
         .join(_r, _r.c.pk == _j.c.run)
         .join(_e, _e.c.pk == _r.c.experiment)
@@ -153,7 +155,7 @@ def _select() -> sa.Select[Any]:
 
 def _row(found: sa.RowMapping) -> JobRow:
     values = {name: found[name] for name in JobRow.__struct_fields__}
-    for document in ("body", "server", "plan", "error"):
+    for document in ("body", "server", "plan", "error", "properties"):
         if values[document] is not None:
             values[document] = decode(values[document])
     return JobRow(**values)

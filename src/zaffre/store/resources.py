@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -293,6 +294,16 @@ def _behind(after: Cursor, order: str, descending: bool) -> sa.ColumnElement[boo
     place = sa.tuple_(ORDERS[order], _t.c.pk)
     last = sa.tuple_(sa.literal(int(value) if order == "modified" else value), sa.literal(after.pk))
     return place < last if descending else place > last
+
+
+def mentioning(conn: sa.Connection, scope: str, words: Sequence[str]) -> list[Row]:
+    """Rows whose body holds one of `words`, whatever their type."""
+    found: dict[int, Row] = {}
+    for first in range(0, len(words), 50):
+        any_of = sa.or_(*(_t.c.body.contains(word, autoescape=True) for word in words[first : first + 50]))
+        for row in conn.execute(sa.select(_t).where(_t.c.scope == scope, any_of)).mappings():
+            found[row["pk"]] = _row(row)
+    return list(found.values())
 
 
 def key(name: str) -> str:

@@ -44,7 +44,9 @@ class Provider:
         self.verbs = {"get": self.get, "put": self.put, "patch": self.patch, "delete": self.delete, "list": self.list_}
 
     async def get(self, call: Call) -> Response:
-        row = await self._service.get(call.workspace, self._kind, *_names(call))
+        # `azureml:name@latest` as the path of an input: the SDK asks for an asset called `azureml:name` (wire.md §9).
+        names = (name.removeprefix("azureml:") for name in _names(call))
+        row = await self._service.get(call.workspace, self._kind, *names)
         return json_answer((await self._shaped(call, [row]))[0])
 
     async def put(self, call: Call) -> Response:

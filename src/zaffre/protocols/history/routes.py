@@ -100,9 +100,6 @@ class ResolveUris(msgspec.Struct, kw_only=True):
     values: list[str]
 
 
-_OUTPUT = re.compile(r"azureml://jobs/(?P<job>[^/]+)/outputs/(?P<name>[^/]+)")
-
-
 class _Handlers:
     def __init__(
         self, settings: Settings, history: History, logs: Logs, tokens: Tokens, workspaces: Workspaces
@@ -137,20 +134,13 @@ class _Handlers:
         return json_answer({"runMetadata": answer})
 
     async def resolve_outputs(self, call: Call) -> Response:
-        """Where data outputs lie; ids that are none of a job here are left out, as the service does."""
+        """Where data outputs lie; what is not there is left out, as the service does."""
         body = await call.parse(ResolveUris)
         values = {}
         for asset in body.values:
-            match = _OUTPUT.fullmatch(asset)
-            if match is None:
-                raise InvalidInput(
-                    f"Field 'values': '{asset[:200]}' is no output of a job.", code="InvalidField", target="values"
-                )
-            _, job = await self._history.run(call.workspace, match["job"])
-            kind = shape.output_assets(job).get(match["name"], {}).get("type")
-            if job is not None and kind is not None:
-                uri = self._history.output_uri(call.workspace, job, match["name"])
-                values[asset] = {"uri": uri, "type": kind}
+            found = await self._history.resolve(call.workspace, asset, "values")
+            if found is not None:
+                values[asset] = {"uri": found[0], "type": found[1]}
         return json_answer({"values": values})
 
     async def change(self, call: Call) -> Response:
@@ -160,8 +150,13 @@ class _Handlers:
         return json_answer(shape.run_answer(run, None))
 
     async def services(self, call: Call) -> Response:
-        await self._history.run(call.workspace, call.params["runId"])
-        return json_answer({"instances": {}})
+        _, job = await self._history.run(call.workspace, call.params["runId"])
+        node = call.params["nodeId"]
+        if not re.fullmatch(r"[0-9]{1,6}", node):
+            raise InvalidInput(
+                f"'{node[:50]}' is not the index of a node; expected a number from 0 on.", target="nodeId"
+            )
+        return json_answer({"instances": shape.service_instances(job, int(node))})
 
     async def token(self, call: Call) -> Response:
         """A fresh token for the run that asks; azureml-mlflow asks when the one it has is near its end."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from zaffre.runtime import iso
+from zaffre.services.kinds.job_data import DATA_TYPES
+from zaffre.services.kinds.jobs import NOT_AVAILABLE, registered, unavailable
 from zaffre.store.jobs import JobRow
 from zaffre.store.tracking.records import Run
 
@@ -50,10 +52,27 @@ def output_assets(job: JobRow | None) -> dict[str, Any]:
     kinds = {name: value["jobOutputType"] for name, value in job.body["properties"]["outputs"].items()}
     return {
         name: {
-            "assetId": f"azureml://jobs/{job.id}/outputs/{name}",
-            "type": kind if kind.startswith("uri_") else "uri_folder",
+            "assetId": registered(job.server, name) or f"azureml://jobs/{job.id}/outputs/{name}",
+            "type": kind if kind in DATA_TYPES else "uri_folder",
         }
         for name, kind in kinds.items()
+    }
+
+
+def service_instances(job: JobRow | None, node: int) -> dict[str, Any]:
+    """The services a job asked for on one node, as `show_services` of the SDK reads them: none is started."""
+    wished = (job.body["properties"].get("services") or {}) if job is not None else {}
+    return {
+        name: {
+            "type": service.get("jobServiceType") or "Custom",
+            "port": service.get("port"),
+            "status": NOT_AVAILABLE,
+            "endpoint": None,
+            "error": {"error": {"code": NOT_AVAILABLE, "message": unavailable(service)["errorMessage"]}},
+            "properties": service.get("properties") or {},
+        }
+        for name, service in wished.items()
+        if node == 0
     }
 
 

@@ -134,10 +134,11 @@ def check(value: Any, type_: type[msgspec.Struct], where: str) -> None:
 
 def texts(given: Document | None) -> dict[str, str]:
     """Tags or properties as they are kept: every value a text, as JSON writes it; a null is an empty one."""
-    return {name: _text(value) for name, value in (given or {}).items()}
+    return {name: text_of(value) for name, value in (given or {}).items()}
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as a text, as JSON writes it; a null is an empty one."""
     if value is None:
         return ""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

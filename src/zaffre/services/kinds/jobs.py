@@ -10,43 +10,67 @@ import msgspec
 from zaffre.errors import InvalidInput, NotServed
 from zaffre.services.durations import seconds
 from zaffre.services.kinds.base import Document, Kind, Show, Texts, check, spelled, texts
+from zaffre.services.kinds.job_data import Input, Output, complete_input, complete_output
 from zaffre.store.resources import Row
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 JOB_TYPES = ("Command", "Pipeline", "Sweep", "AutoML", "Spark", "Labeling", "FineTuning", "Base", "Distillation")
-DATA_TYPES = ("uri_file", "uri_folder", "mltable", "custom_model", "mlflow_model", "triton_model")
-INPUT_MODES = ("ReadOnlyMount", "ReadWriteMount", "Download", "Direct", "EvalMount", "EvalDownload")
-OUTPUT_MODES = ("ReadWriteMount", "Upload", "Direct")
-
-
-class Input(msgspec.Struct, rename="camel", kw_only=True):
-    job_input_type: str
-    value: str | None = None
-    uri: str | None = None
-    mode: str | None = None
-    description: str | None = None
-
-
-class Output(msgspec.Struct, rename="camel", kw_only=True):
-    job_output_type: str
-    uri: str | None = None
-    mode: str | None = None
-    asset_name: str | None = None
-    asset_version: str | None = None
-    description: str | None = None
+TIERS = ("Null", "Spot", "Basic", "Standard", "Premium")
+IDENTITIES = ("AMLToken", "Managed", "UserIdentity")
+SERVICES = ("JupyterLab", "SSH", "TensorBoard", "VSCode", "Custom", "Tracking", "Studio", "RayDashboard")
+# Those every job has; we fill them.
+OWN_SERVICES = ("Tracking", "Studio")
+NOT_AVAILABLE = "NotAvailable"
 
 
 class Resources(msgspec.Struct, rename="camel", kw_only=True):
     instance_count: int | None = None
     instance_type: str | None = None
+    max_instance_count: int | None = None
+    locations: list[str] | None = None
     shm_size: str | None = None
     docker_args: str | None = None
+    docker_args_list: list[str] | None = None
     properties: dict[str, Any] | None = None
 
 
 class Limits(msgspec.Struct, rename="camel", kw_only=True):
     timeout: str | None = None
     job_limits_type: str | None = None
+
+
+class Identity(msgspec.Struct, rename="camel", kw_only=True):
+    identity_type: str
+    client_id: str | None = None
+    object_id: str | None = None
+    resource_id: str | None = None
+
+
+class Nodes(msgspec.Struct, rename="camel", kw_only=True):
+    nodes_value_type: str
+
+
+class Service(msgspec.Struct, rename="camel", kw_only=True):
+    job_service_type: str | None = None
+    endpoint: str | None = None
+    port: int | None = None
+    nodes: Nodes | None = None
+    properties: Texts | None = None
+
+
+class Queue(msgspec.Struct, rename="camel", kw_only=True):
+    job_tier: str | None = None
+    priority: int | None = None
+
+
+class Notification(msgspec.Struct, rename="camel", kw_only=True):
+    email_on: list[str] | None = None
+    emails: list[str] | None = None
+    webhooks: dict[str, Any] | None = None
+
+
+class Autologger(msgspec.Struct, rename="camel", kw_only=True):
+    mlflow_autologger: str | None = None
 
 
 class Command(msgspec.Struct, rename="camel", kw_only=True):
@@ -56,6 +80,7 @@ class Command(msgspec.Struct, rename="camel", kw_only=True):
     code_id: str | None = None
     compute_id: str | None = None
     component_id: str | None = None
+    parent_job_name: str | None = None
     display_name: str | None = None
     experiment_name: str | None = None
     description: str | None = None
@@ -66,6 +91,12 @@ class Command(msgspec.Struct, rename="camel", kw_only=True):
     outputs: dict[str, Output | None] | None = None
     resources: Resources | None = None
     limits: Limits | None = None
+    identity: Identity | None = None
+    services: dict[str, Service | None] | None = None
+    queue_settings: Queue | None = None
+    notification_setting: Notification | None = None
+    autologger_settings: Autologger | None = None
+    secrets_configuration: dict[str, Any] | None = None
     distribution: dict[str, Any] | None = None
     is_archived: bool | None = None
 
@@ -80,27 +111,12 @@ def _complete(properties: Document) -> Document:
         raise NotServed(f"Jobs of type {kind} are not served yet; Command jobs are.", target="properties.jobType")
     check(properties, Command, "properties")
     if not properties["command"].strip():
-        raise InvalidInput(
-            "Field 'properties.command': expected a command, got an empty text.",
-            code="InvalidField",
-            target="properties.command",
-        )
-    if properties.get("distribution"):
-        raise NotServed("Distributed jobs are not served yet.", target="properties.distribution")
-    resources = {"instanceCount": 1, **{k: v for k, v in (properties.get("resources") or {}).items() if v is not None}}
-    if resources["instanceCount"] != 1:
-        raise NotServed("Jobs on more than one node are not served yet.", target="properties.resources.instanceCount")
-    limits = properties.get("limits") or {}
-    if limits.get("timeout"):
-        seconds(limits["timeout"], "properties.limits.timeout")
+        raise _wrong("command", "expected a command, got an empty text.")
+    _refuse_unserved(properties)
     for name in properties.get("environmentVariables") or {}:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise InvalidInput(
-                f"Field 'properties.environmentVariables': '{name}' is not a name a process can have.",
-                code="InvalidField",
-                target="properties.environmentVariables",
-            )
-    return {
+            raise _wrong("environmentVariables", f"'{name[:100]}' is not a name a process can have.")
+    filled = {
         **properties,
         "jobType": kind,
         "displayName": properties.get("displayName") or None,
@@ -108,67 +124,132 @@ def _complete(properties: Document) -> Document:
         "tags": texts(properties.get("tags")),
         "properties": texts(properties.get("properties")),
         "environmentVariables": properties.get("environmentVariables") or {},
-        "resources": resources,
-        "inputs": {name: _input(name, value) for name, value in (properties.get("inputs") or {}).items() if value},
-        "outputs": {name: _output(name, value) for name, value in (properties.get("outputs") or {}).items() if value},
+        "resources": _resources(properties.get("resources") or {}),
+        "inputs": _each(complete_input, properties.get("inputs")),
+        "outputs": _each(complete_output, properties.get("outputs")),
+        "services": _each(_service, properties.get("services")),
         "isArchived": bool(properties.get("isArchived")),
+    }
+    for name, complete in (("limits", _limits), ("identity", _identity), ("queueSettings", _queue)):
+        if properties.get(name):
+            filled[name] = complete(properties[name])
+    for name in OWN_SERVICES:
+        filled["services"].pop(name, None)
+    return filled
+
+
+def _refuse_unserved(properties: Document) -> None:
+    """What a command job may ask for and this server does not do, by name: none of it is dropped in silence."""
+    if properties.get("distribution"):
+        raise NotServed("Distributed jobs are not served yet.", target="properties.distribution")
+    if any((properties.get("notificationSetting") or {}).values()):
+        raise NotServed("Notifications of jobs are not served yet.", target="properties.notificationSetting")
+    if properties.get("secretsConfiguration"):
+        raise NotServed(
+            "Secrets in a job's environment are not served yet; read them in the job with azure-identity.",
+            target="properties.secretsConfiguration",
+        )
+    autologger = (properties.get("autologgerSettings") or {}).get("mlflowAutologger")
+    if autologger and spelled(autologger, ("Enabled", "Disabled"), "properties.autologgerSettings") == "Enabled":
+        raise NotServed(
+            "A job without its own mlflow.autolog() call is not logged; call it in the job.",
+            target="properties.autologgerSettings",
+        )
+
+
+def _resources(given: Document) -> Document:
+    kept = {"instanceCount": 1, **{name: value for name, value in given.items() if value is not None}}
+    if kept["instanceCount"] < 1:
+        raise _wrong("resources.instanceCount", f"{kept['instanceCount']}; expected a number from 1 on.")
+    if kept["instanceCount"] > 1:
+        raise NotServed("Jobs on more than one node are not served yet.", target="properties.resources.instanceCount")
+    if "shmSize" in kept and not re.fullmatch(r"[1-9]\d{0,14}[bkmgBKMG]?", kept["shmSize"]):
+        raise _wrong(
+            "resources.shmSize", f"'{kept['shmSize'][:50]}'; expected a number and b, k, m or g, such as '2g'."
+        )
+    return kept
+
+
+def _limits(given: Document) -> Document:
+    field = "properties.limits"
+    if given.get("timeout") and seconds(given["timeout"], f"{field}.timeout") <= 0:
+        raise _wrong("limits.timeout", f"'{given['timeout']}' is no time; leave it out for none.")
+    return {
+        **given,
+        "jobLimitsType": spelled(given.get("jobLimitsType") or "Command", ("Command",), f"{field}.jobLimitsType"),
     }
 
 
-def _input(name: str, given: Document) -> Document:
-    field = f"properties.inputs.{name}"
-    _check_name(name, "properties.inputs")
-    kind = given["jobInputType"].lower()
-    if kind == "literal":
-        return {**given, "jobInputType": "literal"}
-    if kind not in DATA_TYPES:
-        raise InvalidInput(
-            f"Field '{field}.jobInputType': '{given['jobInputType']}' is not one of literal, {', '.join(DATA_TYPES)}.",
-            code="InvalidField",
-            target=f"{field}.jobInputType",
-        )
-    if not given.get("uri"):
-        raise InvalidInput(
-            f"Field '{field}.uri': expected the place of the data.", code="InvalidField", target=f"{field}.uri"
-        )
-    mode = spelled(given.get("mode") or "ReadOnlyMount", INPUT_MODES, f"{field}.mode")
-    return {**given, "jobInputType": kind, "mode": mode}
+def _identity(given: Document) -> Document:
+    return {**given, "identityType": spelled(given["identityType"], IDENTITIES, "properties.identity.identityType")}
 
 
-def _output(name: str, given: Document) -> Document:
-    field = f"properties.outputs.{name}"
-    _check_name(name, "properties.outputs")
-    kind = given["jobOutputType"].lower()
-    if kind not in DATA_TYPES:
-        raise InvalidInput(
-            f"Field '{field}.jobOutputType': '{given['jobOutputType']}' is not one of {', '.join(DATA_TYPES)}.",
-            code="InvalidField",
-            target=f"{field}.jobOutputType",
-        )
-    mode = spelled(given.get("mode") or "ReadWriteMount", OUTPUT_MODES, f"{field}.mode")
-    return {**given, "jobOutputType": kind, "mode": mode}
+def _queue(given: Document) -> Document:
+    kept = {name: value for name, value in given.items() if value is not None}
+    if "jobTier" in kept:
+        kept["jobTier"] = spelled(kept["jobTier"], TIERS, "properties.queueSettings.jobTier")
+    if not 1 <= kept.get("priority", 1) <= 3:
+        raise _wrong("queueSettings.priority", f"{kept['priority']}; expected 1 (low), 2 (medium) or 3 (high).")
+    return kept
 
 
-def _check_name(name: str, field: str) -> None:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", name):
-        raise InvalidInput(
-            f"Field '{field}': '{name[:100]}' is not a valid name; expected letters, digits and '_'.",
-            code="InvalidField",
-            target=field,
-        )
+def _service(name: str, given: Document) -> Document:
+    field = f"services.{name}"
+    kept = {key: value for key, value in given.items() if value is not None}
+    if "jobServiceType" in kept:
+        kept["jobServiceType"] = spelled(kept["jobServiceType"], SERVICES, f"properties.{field}.jobServiceType")
+    if "nodes" in kept:
+        kept["nodes"] = {
+            "nodesValueType": spelled(kept["nodes"]["nodesValueType"], ("All",), f"properties.{field}.nodes")
+        }
+    if not 0 < kept.get("port", 1) < 65536:
+        raise _wrong(f"{field}.port", f"{kept['port']}; expected a number from 1 to 65535.")
+    if "properties" in kept:
+        kept["properties"] = texts(kept["properties"])
+    for filled in ("status", "errorMessage", "endpoint"):
+        kept.pop(filled, None)
+    return kept
+
+
+def _each(complete: Any, given: Document | None) -> Document:
+    return {name: complete(name, value) for name, value in (given or {}).items() if value}
+
+
+def _wrong(field: str, message: str) -> InvalidInput:
+    return InvalidInput(f"Field 'properties.{field}': {message}", code="InvalidField", target=f"properties.{field}")
 
 
 def _extra(row: Row, show: Show) -> Document:
     host = show.address.removeprefix("https://")
     path = show.workspace.path
+    properties = row.body["properties"]
     # `outputs.default` stays out: with it the SDK streams by listing the datastore itself (wire.md §8.2).
     return {
         "status": row.state,
+        "parameters": {name: value["value"] for name, value in properties["inputs"].items() if "value" in value},
+        "outputs": {
+            name: {**value, **({"assetId": registered(row.server, name)} if registered(row.server, name) else {})}
+            for name, value in properties["outputs"].items()
+        },
         "services": {
+            **{name: {**value, **unavailable(value)} for name, value in (properties.get("services") or {}).items()},
             "Tracking": {"jobServiceType": "Tracking", "endpoint": f"azureml://{host}/mlflow/v1.0{path}"},
             "Studio": {"jobServiceType": "Studio", "endpoint": f"{show.address}/studio/runs/{row.name}?wsid={path}"},
         },
     }
+
+
+def registered(server: Document, output: str) -> str | None:
+    """The id of the asset version an output became."""
+    found: str | None = server.get("registered", {}).get(output)
+    return found
+
+
+def unavailable(service: Document) -> Document:
+    """What is told of a service inside a job: it is kept as a wish, and nothing is started for it."""
+    kind = service.get("jobServiceType") or "Custom"
+    message = f"This version of Zaffre starts no {kind} beside a job. Run the job's code on the machine itself, or log to MLflow."
+    return {"status": NOT_AVAILABLE, "errorMessage": message}
 
 
 KINDS = (

@@ -76,6 +76,23 @@ def listing(conn: sa.Connection, scope: str, experiments: Sequence[str]) -> list
     return sorted(found, key=lambda model: model.pk, reverse=True)
 
 
+def of_runs(conn: sa.Connection, scope: str, run_ids: Sequence[str]) -> list[LoggedModel]:
+    """The models those runs logged."""
+    found: list[LoggedModel] = []
+    for piece in chunks(run_ids):
+        query = (
+            sa.select(*_COLUMNS)
+            .join(_e, _e.c.pk == _t.c.experiment)
+            .where(_t.c.scope == scope, _t.c.source_run.in_(piece))
+        )
+        found.extend(_model(row) for row in conn.execute(query).mappings())
+    return found
+
+
+def delete(unit: Unit, pk: int) -> None:
+    unit.conn.execute(sa.delete(_t).where(_t.c.pk == pk))
+
+
 def _model(row: sa.RowMapping) -> LoggedModel:
     values = {name: row[name] for name in LoggedModel.__struct_fields__}
     values["params"] = decode(values["params"])

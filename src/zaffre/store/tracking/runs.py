@@ -173,6 +173,34 @@ def children(conn: sa.Connection, scope: str, parent: str) -> list[RunHead]:
     return [head_of(row) for row in conn.execute(_CHILDREN, {"scope": scope, "parent": parent}).mappings()]
 
 
+def below(conn: sa.Connection, scope: str, id_: str) -> list[RunHead]:
+    """Every run below `id_`, however deep."""
+    found: dict[str, RunHead] = {}
+    level = [id_]
+    while level:
+        fresh = [
+            run for parent in level for run in children(conn, scope, parent) if run.id not in found and run.id != id_
+        ]
+        found.update((run.id, run) for run in fresh)
+        level = [run.id for run in fresh]
+    return list(found.values())
+
+
+def delete(unit: Unit, pks: Sequence[int]) -> None:
+    """Take runs away for good, with all that was logged to them and their jobs."""
+    for piece in chunks(pks):
+        unit.conn.execute(sa.delete(_t).where(_t.c.pk.in_(piece)))
+
+
+def tags_of(conn: sa.Connection, pks: Sequence[int]) -> dict[int, dict[str, str]]:
+    """The tags of many runs, by their keys."""
+    found: dict[int, dict[str, str]] = {pk: {} for pk in pks}
+    for piece in chunks(pks):
+        for row in conn.execute(_TAGS_OF, {"runs": piece}):
+            found[row[0]][row[1]] = row[2]
+    return found
+
+
 def _link(row: Any) -> Link:
     return Link(direction=row.direction, kind=row.kind, target=row.target, step=row.step, detail=decode(row.detail))
 

@@ -1,0 +1,106 @@
+"""Outputs that become assets: a version of data or of a model, made in the transaction that ends the job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zaffre.errors import Conflict, InvalidInput
+from zaffre.services import assets
+from zaffre.services.blobs import Blobs
+from zaffre.services.kinds.base import Document, Kind
+from zaffre.services.kinds.job_data import MODEL_TYPES, asset_kind
+from zaffre.services.mlmodel import flavors
+from zaffre.services.places import Place
+from zaffre.services.workspaces import Workspace
+from zaffre.store import resources
+from zaffre.store.jobs import JobRow
+from zaffre.store.unit import Actor, Unit
+
+MADE_BY = "madeBy"
+
+
+class NotRegistered(InvalidInput):
+    """An output that cannot become the asset it should; the message names both."""
+
+    code = "OutputNotRegistered"
+
+
+async def bodies(blobs: Blobs, kinds: dict[str, Kind], workspace: Workspace, job: JobRow) -> dict[str, Document]:
+    """The body of each asset version the job's outputs become, by output. Raises NotRegistered."""
+    made = {}
+    for name, output in job.body["properties"]["outputs"].items():
+        if output.get("assetName"):
+            target = job.server["resolved"]["outputs"][name]
+            made[name] = kinds[asset_kind(output)].accept(
+                {"properties": await _properties(blobs, job, name, output, target)}
+            )
+    return made
+
+
+def register(
+    unit: Unit, kinds: dict[str, Kind], workspace: Workspace, job: JobRow, made: dict[str, Document]
+) -> dict[str, str]:
+    """Make the versions; their ids by output. Raises NotRegistered, with nothing made, when a version exists with other content."""
+    outputs = job.body["properties"]["outputs"]
+    for name, body in made.items():
+        kind, asset, version = (
+            kinds[asset_kind(outputs[name])],
+            outputs[name]["assetName"],
+            outputs[name].get("assetVersion"),
+        )
+        found = resources.get(unit.conn, workspace.id, kind.type, version, asset) if version else None
+        if found is not None and found.fingerprint != kind.fingerprint(body):
+            raise _not_registered(
+                name, outputs[name], f"version {version} exists with other content, and a version never changes"
+            )
+    actor = Actor(name=job.created_by, kind=job.created_by_type)
+    ids = {}
+    for name, body in made.items():
+        kind = kinds[asset_kind(outputs[name])]
+        container = kind.type.rpartition("/")[0]
+        try:
+            row, _ = assets.put_version(
+                unit,
+                actor,
+                workspace.id,
+                container,
+                outputs[name]["assetName"],
+                outputs[name].get("assetVersion"),
+                body,
+                {MADE_BY: job.id},
+                kind.fingerprint(body),
+                container_body=_container_body(outputs[name]),
+            )
+        except Conflict as error:
+            raise _not_registered(name, outputs[name], error.message) from None
+        ids[name] = f"{workspace.path}/{container.partition('/')[2]}/{outputs[name]['assetName']}/versions/{row.name}"
+    return ids
+
+
+async def _properties(blobs: Blobs, job: JobRow, name: str, output: Document, target: Document) -> Document:
+    kind = output["jobOutputType"]
+    common: dict[str, Any] = {"description": output.get("description"), "isAnonymous": False}
+    place = Place(account=target["account"], container=target["container"], path=target["path"])
+    if not await blobs.tree(place.account, place.container, place.path):
+        raise _not_registered(name, output, "the job wrote nothing into it")
+    if kind not in MODEL_TYPES:
+        setting = {"autoDeleteSetting": output["autoDeleteSetting"]} if output.get("autoDeleteSetting") else {}
+        return {**common, "dataType": kind, "dataUri": target["uri"], **setting}
+    try:
+        found = await flavors(blobs, place)
+    except InvalidInput as error:
+        raise _not_registered(name, output, error.message) from None
+    if kind == "mlflow_model" and not found:
+        raise _not_registered(name, output, "it holds no file 'MLmodel' at its top, so it is no MLflow model")
+    return {**common, "modelType": kind, "modelUri": target["uri"], "flavors": found, "jobName": job.id}
+
+
+def _container_body(output: Document) -> Document:
+    made = assets.empty_container()
+    if output["jobOutputType"] not in MODEL_TYPES:
+        made["properties"]["dataType"] = output["jobOutputType"]
+    return made
+
+
+def _not_registered(name: str, output: Document, reason: str) -> NotRegistered:
+    return NotRegistered(f"Output '{name}' could not be registered as '{output['assetName']}': {reason.rstrip('.')}.")
