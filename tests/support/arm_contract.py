@@ -20,9 +20,21 @@ REQUIRED, READ_ONLY, WRITE_ONLY = 1, 2, 4
 PROVIDER = "/providers/microsoft.machinelearningservices/"
 
 # What Azure answers although the published types do not say so, or the other way round; each with its reason.
+_OUTPUT_TYPES = ("uri_file", "uri_folder", "mltable", "custom_model", "mlflow_model", "triton_model")
 KNOWN: dict[str, str] = {
     "workspaces.properties.allowRoleAssignmentOnRG: is not in the contract": "in 2024-10-01-preview, which the SDK asks for",
     "workspaces/listkeys.userStorageResourceId: is not in the contract": "what SDKs before 1.32 read in place of userStorageArmId",
+    # The SDK sends and reads these; the newest published types have lost them, or never had them.
+    **{
+        f"workspaces/jobs.properties(Command).outputs.*({kind}).{name}: is not in the contract": reason
+        for kind in _OUTPUT_TYPES
+        for name, reason in (
+            ("assetVersion", "sent by the SDK for Output(version=…), in api-version 2023-04-01-preview"),
+            ("assetId", "where an output was registered; the service tells it in rundata only"),
+        )
+    },
+    "workspaces/jobs.properties(Command).queueSettings.priority: is not in the contract": "the SDK's priority, a preview",
+    "workspaces/jobs.properties(Command).parentJobName: is not in the contract": "sent by the SDK, in api-version 2025-01-01-preview",
 }
 
 

@@ -49,11 +49,19 @@ class History:
             raise _missing(workspace, run_id)
         return run, job
 
-    async def children(self, workspace: Workspace, run_id: str) -> list[Run]:
-        def work(conn: sa.Connection) -> list[Run] | None:
+    async def children(
+        self, workspace: Workspace, run_id: str, after: int | None, limit: int
+    ) -> tuple[list[tuple[Run, JobRow | None]], int | None]:
+        """A page of the runs directly below one, with the jobs some of them are, and where the next page begins."""
+
+        def work(conn: sa.Connection) -> tuple[list[tuple[Run, JobRow | None]], int | None] | None:
             if runs.find(conn, workspace.id, run_id) is None:
                 return None
-            return runs.with_data(conn, runs.children(conn, workspace.id, run_id))
+            found = runs.children(conn, workspace.id, run_id, after=after, limit=limit + 1)
+            page = runs.with_data(conn, found[:limit])
+            known = {job.run: job for job in jobs.of_runs(conn, [run.head.pk for run in page])}
+            following = page[-1].head.pk if len(found) > limit else None
+            return [(run, known.get(run.head.pk)) for run in page], following
 
         found = await self._database.read(work)
         if found is None:

@@ -18,7 +18,7 @@ from zaffre.services.tracking import Tracking
 from zaffre.services.workspaces import Workspace
 from zaffre.store import jobs, operations
 from zaffre.store.database import Database
-from zaffre.store.jobs import JobRow
+from zaffre.store.jobs import JobRow, JobSelection
 from zaffre.store.resources import Cursor, Row
 from zaffre.store.tracking import runs
 from zaffre.store.unit import Actor, Unit
@@ -121,15 +121,27 @@ class Jobs:
     async def page(
         self, workspace: Workspace, kind: Kind, parent: str, query: ListQuery
     ) -> tuple[list[Row], Cursor | None]:
-        def work(conn: sa.Connection) -> tuple[list[Row], Cursor | None]:
-            found = jobs.listing(
-                conn,
-                workspace.id,
-                hidden=query.archived,
-                job_type=query.job_type,
-                after=query.after.pk if query.after else None,
-                limit=query.limit + 1,
+        if query.order != "created":
+            raise InvalidInput(
+                "Query '$orderBy': jobs are listed in the order they were made.", code="InvalidField", target="$orderBy"
             )
+        wanted = JobSelection(
+            hidden=query.archived,
+            job_type=query.job_type,
+            created_by=query.created_by,
+            tags=query.tags,
+            properties=query.properties,
+            scheduled=query.scheduled,
+            schedule=query.schedule,
+            asset=query.asset,
+            descending=query.descending,
+            after=query.after.pk if query.after else None,
+            offset=query.offset,
+            limit=query.limit + 1,
+        )
+
+        def work(conn: sa.Connection) -> tuple[list[Row], Cursor | None]:
+            found = jobs.listing(conn, workspace.id, wanted)
             more = len(found) > query.limit
             found = found[: query.limit]
             tags = runs.tags_of(conn, [job.run for job in found])

@@ -126,8 +126,10 @@ class Places:
         if match := _ARM.fullmatch(text):
             self._own(workspace, match, field)
             by, version = match["by"].lower(), match["v"]
+            # The SDK makes an id of `azureml:name@latest` with the prefix left in the name (wire.md §9).
+            name = match["n"].removeprefix("azureml:")
             return await self._version(
-                workspace, match["kind"].lower(), match["n"], version if by == "versions" else None, field
+                workspace, match["kind"].lower(), name, version if by == "versions" else None, field
             )
         if match := _SHORT.fullmatch(text):
             version = match["v"] if match["by"] == ":" else None

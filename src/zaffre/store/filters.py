@@ -21,7 +21,7 @@ def holds(
         found = sa.func.json_extract_path_text(sa.cast(document, sa.JSON), *path, pair.key)
         return found.is_not(None) if pair.value is None else found == pair.value
     # A key may hold any letter, which SQLite's JSON paths cannot quote; so the entries are walked.
-    entry = sa.func.json_each(document, "$." + ".".join(path)).table_valued("key", "value")
+    entry = sa.func.json_each(document, _json_path(path)).table_valued("key", "value")
     wanted = entry.c.key == pair.key
     if pair.value is not None:
         wanted &= entry.c.value == pair.value
@@ -32,11 +32,15 @@ def text_at(conn: sa.Connection, document: sa.ColumnElement[str], *path: str) ->
     """The text at a path of plain names; NULL where there is none."""
     if conn.dialect.name == "postgresql":
         return sa.func.json_extract_path_text(sa.cast(document, sa.JSON), *path)
-    return sa.func.json_extract(document, "$." + ".".join(path))
+    return sa.func.json_extract(document, _json_path(path))
 
 
 def flag_at(conn: sa.Connection, document: sa.ColumnElement[str], *path: str) -> sa.ColumnElement[bool]:
     """Whether `true` stands at a path of plain names."""
     if conn.dialect.name == "postgresql":
         return text_at(conn, document, *path) == "true"
-    return sa.func.json_extract(document, "$." + ".".join(path)) == 1
+    return sa.func.json_extract(document, _json_path(path)) == 1
+
+
+def _json_path(names: tuple[str, ...]) -> str:
+    return "".join(("$", *(f".{name}" for name in names)))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.store import crashpoint, tables
+from zaffre.store import crashpoint, filters, tables
+from zaffre.store.filters import Pair
 from zaffre.store.tracking import runs
+from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Actor, Unit, decode, encode
 
-_j, _r, _e = tables.jobs, tables.runs, tables.experiments
+_j, _r, _e, _tags = tables.jobs, tables.runs, tables.experiments, tables.run_tags
 
 NOT_STARTED, PREPARING, QUEUED, STARTING, RUNNING = "NotStarted", "Preparing", "Queued", "Starting", "Running"
 CANCEL_REQUESTED, FINALIZING = "CancelRequested", "Finalizing"
@@ -89,6 +92,13 @@ def get(conn: sa.Connection, scope: str, id_: str) -> JobRow | None:
     return None if found is None else _row(found)
 
 
+def of_runs(conn: sa.Connection, pks: Sequence[int]) -> list[JobRow]:
+    """The jobs behind runs, by the runs' keys; runs that MLflow made have none."""
+    return [
+        _row(found) for piece in chunks(pks) for found in conn.execute(_select().where(_j.c.run.in_(piece))).mappings()
+    ]
+
+
 def active(conn: sa.Connection, node: str) -> list[JobRow]:
     """What this node has to bring to an end, oldest first."""
     query = _select().where(_j.c.node == node, _r.c.status.in_(ACTIVE)).order_by(_j.c.run)
@@ -101,18 +111,53 @@ def active_in(conn: sa.Connection, scope: str) -> list[JobRow]:
     return [_row(found) for found in conn.execute(query).mappings()]
 
 
-def listing(
-    conn: sa.Connection, scope: str, *, hidden: bool | None, job_type: str | None, after: int | None, limit: int
-) -> list[JobRow]:
-    """Newest first."""
-    query = _select().where(_j.c.scope == scope)
-    if hidden is not None:
-        query = query.where(_r.c.hidden == hidden)
-    if job_type is not None:
-        query = query.where(sa.func.lower(_j.c.job_type) == job_type.lower())
-    if after is not None:
-        query = query.where(_j.c.run < after)
-    return [_row(found) for found in conn.execute(query.order_by(_j.c.run.desc()).limit(limit)).mappings()]
+class JobSelection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs a list answers; `tags` and `properties` must all be there. `after` is the key of the last one before."""
+
+    hidden: bool | None = None
+    job_type: str | None = None
+    created_by: str | None = None
+    tags: tuple[Pair, ...] = ()
+    properties: tuple[Pair, ...] = ()
+    scheduled: bool | None = None
+    schedule: str | None = None
+    asset: str | None = None
+    descending: bool = True
+    after: int | None = None
+    offset: int = 0
+    limit: int
+
+
+def listing(conn: sa.Connection, scope: str, wanted: JobSelection) -> list[JobRow]:
+    """Jobs in the order they were made, from behind `after` on: a page costs the same wherever it lies."""
+    query = _select().where(_j.c.scope == scope, *_conditions(conn, wanted))
+    if wanted.after is not None:
+        query = query.where(_j.c.run < wanted.after if wanted.descending else _j.c.run > wanted.after)
+    order = _j.c.run.desc() if wanted.descending else _j.c.run
+    query = query.order_by(order).offset(wanted.offset).limit(wanted.limit)
+    return [_row(found) for found in conn.execute(query).mappings()]
+
+
+def _conditions(conn: sa.Connection, wanted: JobSelection) -> list[sa.ColumnElement[bool]]:
+    made: list[sa.ColumnElement[bool]] = []
+    if wanted.hidden is not None:
+        made.append(_r.c.hidden == wanted.hidden)
+    if wanted.job_type is not None:
+        made.append(sa.func.lower(_j.c.job_type) == wanted.job_type.lower())
+    if wanted.created_by is not None:
+        made.append(_j.c.created_by == wanted.created_by)
+    for pair in wanted.tags:
+        tag = sa.select(sa.literal(1)).where(_tags.c.run == _j.c.run, _tags.c.key == pair.key)
+        made.append(sa.exists(tag if pair.value is None else tag.where(_tags.c.value == pair.value)))
+    made.extend(filters.holds(conn, _r.c.properties, (), pair) for pair in wanted.properties)
+    schedule = filters.text_at(conn, _j.c.server, "schedule")
+    if wanted.scheduled is not None:
+        made.append(schedule.is_not(None) if wanted.scheduled else schedule.is_(None))
+    if wanted.schedule is not None:
+        made.append(schedule == wanted.schedule)
+    if wanted.asset is not None:  # bodies are kept as `encode` writes them
+        made.append(_j.c.body.contains(f'"assetName":{encode(wanted.asset)}', autoescape=True))
+    return made
 
 
 def state_counts(conn: sa.Connection) -> dict[str, int]:

@@ -6,11 +6,13 @@ import csv
 import mimetypes
 import re
 from importlib import resources
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
-from zaffre.errors import Denied, InvalidInput, NotFound
+from zaffre.errors import Denied, InvalidInput, NotFound, NotServed
 from zaffre.gateway.address import public_address
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
@@ -25,6 +27,7 @@ from zaffre.services.workspaces import Workspaces
 from zaffre.settings import Settings
 from zaffre.store import jobs
 
+CHILDREN = 500
 READS = ("Runs_GetRunData", "DataVersion_BatchGetResolvedUris")
 
 
@@ -123,8 +126,24 @@ class _Handlers:
         return json_answer(shape.details(run, job, files))
 
     async def children(self, call: Call) -> Response:
-        found = await self._history.children(call.workspace, call.params["runId"])
-        return json_answer({"value": [shape.run_answer(run, None) for run in found]})
+        """A page of the runs below one, oldest first; the SDK follows `nextLink`, others send the token back."""
+        for name in ("$filter", "$orderby", "$count"):
+            if call.query.get(name):
+                raise NotServed(
+                    f"Query '{name}' of a run's children is not served; search runs with MLflow.", target=name
+                )
+        after = _number(call, "$continuationtoken", None, 10**18)
+        limit = _number(call, "$top", CHILDREN, CHILDREN) or CHILDREN
+        found, following = await self._history.children(call.workspace, call.params["runId"], after, limit)
+        answer: dict[str, Any] = {"value": [shape.run_answer(run, job) for run, job in found]}
+        if following is not None:
+            token = str(following)
+            query = urlencode({**call.query, "$continuationtoken": token}, quote_via=quote)
+            answer |= {
+                "continuationToken": token,
+                "nextLink": f"{public_address(call, self._settings)}{call.raw_path}?{query}",
+            }
+        return json_answer(answer)
 
     async def run_data(self, call: Call) -> Response:
         """A run with its data outputs, which `download` then asks to be resolved (wire.md §6.3)."""
@@ -202,3 +221,14 @@ class _Handlers:
             "content-security-policy": "sandbox",
         }
         return StreamingResponse(chunks, headers=headers, media_type=safe)
+
+
+def _number(call: Call, name: str, default: int | None, most: int) -> int | None:
+    given = call.query.get(name)
+    if not given:
+        return default
+    if not re.fullmatch(r"[0-9]{1,18}", given) or not 1 <= int(given) <= most:
+        raise InvalidInput(
+            f"Query '{name}': '{given[:50]}'; expected a number from 1 to {most}.", code="InvalidField", target=name
+        )
+    return int(given)

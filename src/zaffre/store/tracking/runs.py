@@ -168,9 +168,14 @@ def put_links(unit: Unit, pk: int, links: Sequence[Link]) -> None:
         run_raw(unit.conn, _LINK, rows)
 
 
-def children(conn: sa.Connection, scope: str, parent: str) -> list[RunHead]:
-    """The runs directly below `parent`, oldest first."""
-    return [head_of(row) for row in conn.execute(_CHILDREN, {"scope": scope, "parent": parent}).mappings()]
+def children(
+    conn: sa.Connection, scope: str, parent: str, *, after: int | None = None, limit: int | None = None
+) -> list[RunHead]:
+    """The runs directly below `parent`, oldest first, from behind the run with the key `after` on."""
+    query = _CHILDREN if after is None else _CHILDREN.where(_t.c.pk > after)
+    if limit is not None:
+        query = query.limit(limit)
+    return [head_of(row) for row in conn.execute(query, {"scope": scope, "parent": parent}).mappings()]
 
 
 def below(conn: sa.Connection, scope: str, id_: str) -> list[RunHead]:
