@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import CONDA
-from tests.support.zaffre_server import ZaffreServer
+from tests.support.zaffre_server import ZaffreServer, eventually
 
 TRAIN = """
 import mlflow
@@ -114,6 +116,8 @@ def test_stream_shows_every_line_once_and_download_brings_all(
     script = """
 import os, pathlib, sys, time
 data, folder, model, report = sys.argv[1:5]
+while not os.path.exists(os.environ["GATE"]):
+    time.sleep(0.05)
 print("data", pathlib.Path(data).read_text().split())
 print("folder", pathlib.Path(folder, "deep", "x.txt").read_text())
 pathlib.Path(model, "weights.bin").write_bytes(b"123")
@@ -131,11 +135,20 @@ for number in range(200):
         environment=bare,
         inputs={"data": Input(type="uri_file", path=str(data)), "folder": Input(type="uri_folder", path=str(folder))},
         outputs={"model": Output(type="uri_folder"), "report": Output(type="uri_file")},
-        environment_variables={"GREETING": "hello"},
+        environment_variables={"GATE": str(tmp_path / "gate")},
         experiment_name="streams",
     )
     submitted = ml.jobs.create_or_update(job)
+    # The SDK shows nothing of a job that is over when it first looks; so the job waits until it is looked at.
+    shown_so_far = sys.stdout.getvalue  # type: ignore[attr-defined]  # capsys puts a buffer there
+    opening = threading.Thread(
+        target=lambda: (
+            eventually(shown_so_far, lambda text: "RunId" in text, seconds=60) and (tmp_path / "gate").touch()
+        )
+    )
+    opening.start()
     ml.jobs.stream(submitted.name)
+    opening.join()
     shown = re.findall(r"^line (\d+)$", capsys.readouterr().out, re.MULTILINE)
     assert shown == [str(number) for number in range(200)]
 
@@ -175,8 +188,6 @@ def test_cancel_ends_the_whole_process_tree(ml: Any, bare: Any, client_environme
     job = command(command="(setsid sleep 987654 &) ; echo started; sleep 987654", environment=bare)
     name = ml.jobs.create_or_update(job).name
     server = client_environment
-    from tests.support.zaffre_server import eventually
-
     eventually(lambda: server.status(name), lambda state: state == "Running", seconds=60)
     ml.jobs.begin_cancel(name).result()
     assert ml.jobs.get(name).status == "Canceled"
