@@ -202,6 +202,7 @@ class Application:
             workspaces,
             resources,
             blobs,
+            datastores,
             run_logs,
             tokens,
             LocalExecutor(settings.home),
