@@ -147,6 +147,7 @@ class Application:
             lambda name, source: probe(msgspec.convert(source, Source), name, settings.bundle),
         )
         connections = Connections(resources)
+        data = history.DataHandlers(settings, resources, datastores)
         actions = Actions(settings, database, datastores, jobs, endpoints)
         changes = WorkspaceChanges(database, kinds["workspaces"], workspaces)
         looks = (lambda: probes.edge(settings), probes.environments)
@@ -174,6 +175,7 @@ class Application:
                     },
                     actions,
                 ),
+                *data.routes(),
                 *history.routes(
                     settings,
                     History(database, places),
@@ -181,6 +183,7 @@ class Application:
                     tokens,
                     workspaces,
                     history.ArtifactHandlers(settings, RunArtifacts(database, workspaces, blobs), blobs),
+                    data,
                 ),
                 *mlflow.routes(settings, tracking, models, blobs),
                 *registry_routes(settings, registries),
@@ -202,7 +205,6 @@ class Application:
             workspaces,
             resources,
             blobs,
-            datastores,
             run_logs,
             tokens,
             LocalExecutor(settings.home),

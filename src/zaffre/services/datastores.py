@@ -6,14 +6,14 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed, ZaffreError
 from zaffre.services import sas
 from zaffre.services.blobs import Blobs
-from zaffre.services.datastore_sources import LOCAL_FOLDER, root_of, source_of
+from zaffre.services.datastore_sources import LOCAL_FOLDER, is_own, root_of, source_of
 from zaffre.services.kinds.base import Document, Kind
 from zaffre.services.kinds.datastore_credentials import S3, secret_field
 from zaffre.services.kinds.datastores import alias
@@ -27,6 +27,15 @@ SAS_HOURS = 12
 MOST_HOURS = 7 * 24
 _MUTABLE = ("description", "tags", "properties", "isDefault")
 _FIXED = ("datastoreType", "accountName", "containerName", "protocol")
+
+
+class Opened(NamedTuple):
+    """`secret` is as `listSecrets` answers it; `account` is set where this server itself speaks for the storage."""
+
+    name: str
+    properties: Document
+    secret: Document
+    account: str = ""
 
 
 class Datastores(Resources):
@@ -111,6 +120,20 @@ class Datastores(Resources):
             token = sas.account_sas(properties["accountName"], found["key"], permissions="racwdl", expiry=expiry)
             return {"secretsType": "Sas", "sasToken": token}
         return {"secretsType": type_, **found}
+
+    async def opened(self, workspace: Workspace, name: str) -> Opened:
+        """A datastore and what opens it, for an engine that reads storage by itself. An account's key is given as a SAS."""
+        row = await self.get(workspace, self.kinds[DATASTORE], "", name)
+        properties = row.body["properties"]
+        if is_own(workspace, properties):
+            return Opened(row.name, properties, {"sasToken": await self.own_sas(workspace)}, workspace.account)
+        if properties.get("zaffreType"):
+            raise NotServed(
+                f"Datastore '{row.name}' is of type {properties['zaffreType']}; jobs read and write it by their inputs and outputs only."
+            )
+        if await self._sealed(workspace, name) is None:
+            return Opened(row.name, properties, {})
+        return Opened(row.name, properties, await self.secrets(workspace, name, expirable=True, hours=SAS_HOURS))
 
     async def source(self, workspace: Workspace, name: str) -> Document:
         """Where a datastore outside lies and with which secret, as execution's `Source` reads it. For memory only.
@@ -235,7 +258,7 @@ def _inward(workspace: Workspace, name: str, row: Row | None, body: Document) ->
         return body
     changed: dict[str, Any] = {**properties, "accountName": account}
     if row is not None and row.server.get("builtin") and isinstance(properties.get("credentials"), dict):
-        changed["credentials"] = {"credentialsType": "Sas"}  # what the SDK was given goes back with it
+        changed["credentials"] = row.body["properties"]["credentials"]  # what the SDK was given goes back with it
     return {**body, "properties": changed}
 
 

@@ -19,6 +19,7 @@ from zaffre.gateway.call import Call
 from zaffre.gateway.routes import WORKSPACE, Access, Handler, Route, decode_part, not_served
 from zaffre.protocols.history import shape
 from zaffre.protocols.history.artifacts import ArtifactHandlers
+from zaffre.protocols.history.data import DataHandlers
 from zaffre.runtime import iso
 from zaffre.services.history import Change, History
 from zaffre.services.logs import Logs
@@ -28,7 +29,7 @@ from zaffre.settings import Settings
 from zaffre.store import jobs
 
 CHILDREN = 500
-READS = ("Runs_GetRunData", "DataVersion_BatchGetResolvedUris")
+READS = ("Runs_GetRunData", "DataVersion_BatchGetResolvedUris", "DataVersion_GetByAssetId")
 
 
 def routes(
@@ -38,6 +39,7 @@ def routes(
     tokens: Tokens,
     workspaces: Workspaces,
     artifacts: ArtifactHandlers,
+    data: DataHandlers,
 ) -> list[Route]:
     handlers = _Handlers(settings, history, logs, tokens, workspaces)
     bound: dict[str, Handler] = {
@@ -64,7 +66,9 @@ def routes(
             protocol="history",
             method=row["verb"],
             template=row["path"],
-            handler=bound.get(row["operation"]) or not_served(row["operation"]),
+            handler=bound.get(row["operation"])
+            or data.operations.get(row["operation"])
+            or not_served(row["operation"]),
             operation=row["operation"],
             action="workspaces/runs/read"
             if row["verb"] == "GET" or row["operation"] in READS
