@@ -205,6 +205,7 @@ class Application:
             workspaces,
             resources,
             blobs,
+            datastores,
             run_logs,
             tokens,
             LocalExecutor(settings.home),

@@ -44,26 +44,16 @@ class Remote:
         self, method: str, path: str, body: object | None = None, headers: dict[str, str] | None = None
     ) -> dict[str, Any]:
         """The answer's object. `path` begins with `/`, or is a whole URL of this server. Raises RemoteError."""
-        url = path if path.startswith("https://") else self._profile.address + path
-        if not url.startswith(f"{self._profile.address}/"):
-            raise RemoteError(f"{url} is not an address of {self._profile.address}; the key is not sent there.")
-        given = headers if headers is not None else {"Authorization": f"Bearer {self._profile.api_key}"}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, {**given, "Content-Type": "application/json"}, method=method)
-        try:
-            with self._open(request) as answer:
-                content = answer.read()
-        except urllib.error.HTTPError as error:
-            raise RemoteError(_message(error), error.code) from None
-        except urllib.error.URLError as error:
-            raise RemoteError(self._unreachable(error.reason)) from error
-        except (OSError, ValueError) as error:
-            raise RemoteError(self._unreachable(error)) from error
+        content = self._ask(method, path, body, headers)
         try:
             value = json.loads(content or b"{}")
         except ValueError:
-            raise RemoteError(f"{url} answered something that is not JSON; is it Zaffre that listens there?") from None
+            raise RemoteError(f"{path} answered something that is not JSON; is it Zaffre that listens there?") from None
         return value if isinstance(value, dict) else {"value": value}
+
+    def text(self, method: str, path: str) -> str:
+        """An answer that is text, not JSON."""
+        return self._ask(method, path, None, None).decode(errors="replace")
 
     def token(self, resource: str) -> tuple[str, int]:
         """A token for an audience, and when it expires in seconds since 1970."""
@@ -82,6 +72,24 @@ class Remote:
             self.call("PUT", path, {"properties": {}})
             return True
         return False
+
+    def _ask(self, method: str, path: str, body: object | None, headers: dict[str, str] | None) -> bytes:
+        url = path if path.startswith("https://") else self._profile.address + path
+        if not url.startswith(f"{self._profile.address}/"):
+            raise RemoteError(f"{url} is not an address of {self._profile.address}; the key is not sent there.")
+        given = headers if headers is not None else {"Authorization": f"Bearer {self._profile.api_key}"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, data, {**given, "Content-Type": "application/json"}, method=method)
+        try:
+            with self._open(request) as answer:
+                content: bytes = answer.read()
+                return content
+        except urllib.error.HTTPError as error:
+            raise RemoteError(_message(error), error.code) from None
+        except urllib.error.URLError as error:
+            raise RemoteError(self._unreachable(error.reason)) from error
+        except (OSError, ValueError) as error:
+            raise RemoteError(self._unreachable(error)) from error
 
     def _open(self, request: urllib.request.Request) -> Any:
         if self._opener is None:

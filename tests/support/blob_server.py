@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import socket
 import threading
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +125,24 @@ class BlobServer(Services):
         self._thread.join(20)
         self.socket.close()
         super().close()
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def code_of(answer: Answer) -> tuple[int, str]:
+    """Status and error code; that the body names the same code is checked."""
+    status, headers, body = answer
+    code = headers.get("x-ms-error-code", "")
+    if status >= 400 and body:
+        assert ET.fromstring(body).findtext("Code") == code
+    return status, code
+
+
+def upload(server: BlobServer, name: str, data: bytes = b"data", box: str = "azureml", **headers: str) -> Answer:
+    """Put a blob with the owner's token."""
+    path = server.path(box, name)
+    return server.request("PUT", path, data, token=server.token(), x_ms_blob_type="BlockBlob", **headers)
 
 
 class _Announcing(uvicorn.Server):

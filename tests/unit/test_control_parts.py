@@ -33,6 +33,25 @@ def test_slots_are_given_in_order_and_never_twice() -> None:
     assert asyncio.run(work()) == [2, 3, 4]
 
 
+def test_urgent_jobs_go_first() -> None:
+    async def work() -> list[int]:
+        slots, order = Slots(), []
+        slots.take("", 1)
+
+        async def job(number: int, priority: int) -> None:
+            await slots.acquire("", number, 1, priority)
+            order.append(number)
+            await slots.release("", number)
+
+        tasks = [asyncio.create_task(job(*one)) for one in ((2, 1), (3, 2), (4, 3), (5, 2), (6, 3))]
+        await asyncio.sleep(0)
+        await slots.release("", 1)
+        await asyncio.gather(*tasks)
+        return order
+
+    assert asyncio.run(work()) == [4, 6, 3, 5, 2]
+
+
 def test_a_waiter_that_gives_up_holds_nobody_up() -> None:
     async def work() -> None:
         slots = Slots()

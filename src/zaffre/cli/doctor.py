@@ -12,6 +12,7 @@ from zaffre import profiles
 from zaffre.cli import options
 from zaffre.cli.checks import client, server
 from zaffre.cli.checks.finding import Finding, Level
+from zaffre.cli.checks.packages import packages
 from zaffre.profiles import ClientError
 from zaffre.settings import default_home
 
@@ -48,5 +49,5 @@ def examine(home: Path | None = None, name: str | None = None) -> list[Finding]:
     if profile.home is not None:
         findings += server.machine(Path(profile.home))
     if running is None:
-        return [*findings, *client.without_server(dict(os.environ))]
-    return [*findings, *client.shell(running, dict(os.environ))]
+        return [*findings, *client.without_server(dict(os.environ)), *packages()]
+    return [*findings, *client.shell(running, dict(os.environ)), *packages()]

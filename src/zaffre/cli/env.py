@@ -46,7 +46,7 @@ def prepare(
 ) -> Profile:
     """The running server that is meant, with the workspace that is meant, which is made if it is missing."""
     found = profiles.require_running(profiles.resolve(home, profile))
-    options.warn_of_stray_credentials()
+    options.warn_of_stray_credentials(found.address)
     name = profile or (profiles.name_for(Path(found.home)) if found.home else None)
     if name is not None:
         profiles.save(name, found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 STRAY = ("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE")
 """With these DefaultAzureCredential signs in at Microsoft instead of here."""
+
+ADFS = "adfs"
+"""The one tenant whose authority MSAL does not ask Microsoft to vouch for."""
 
 
 def home(function: F) -> F:
@@ -70,8 +73,16 @@ def workspace(function: F) -> F:
     return function
 
 
-def warn_of_stray_credentials() -> None:
-    found = [name for name in STRAY if os.environ.get(name)]
+def stray(env: Mapping[str, str], address: str | None) -> list[str]:
+    """The variables with which DefaultAzureCredential signs in at Microsoft; none where they mean the server at `address`."""
+    here = address is not None and env.get("AZURE_AUTHORITY_HOST", "").rstrip("/") == address
+    if here and env.get("AZURE_CLIENT_SECRET") and env.get("AZURE_TENANT_ID", "").lower() == ADFS:
+        return []
+    return [name for name in STRAY if env.get(name)]
+
+
+def warn_of_stray_credentials(address: str) -> None:
+    found = stray(os.environ, address)
     if found:
         click.echo(
             f"zaffre: {', '.join(found)} is set: DefaultAzureCredential may sign in at Microsoft instead of here. "

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from zaffre.control import outcomes
 from zaffre.control.inputs import input_folder, output_folder, place_of, single_file
+from zaffre.control.outside import Outside
 from zaffre.errors import InvalidInput
 from zaffre.execution.data.capture import OutputFile, capture
-from zaffre.services import workspaces
+from zaffre.services import mlmodel, workspaces
 from zaffre.services.blobs import Blobs
+from zaffre.services.job_assets import Left
 from zaffre.services.kinds.job_data import DIRECT, WRITABLE
 from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace
 from zaffre.store.jobs import JobRow
@@ -26,65 +28,99 @@ _ARTIFACTS = (
 )
 PARALLEL = 4
 
-# (container, name, file)
-Kept = tuple[str, str, Path]
+
+class Kept(NamedTuple):
+    """A file, and where it goes: a container of ours, or a datastore outside."""
+
+    container: str
+    name: str
+    file: Path
+    datastore: str = ""
 
 
 async def store_outputs(
-    blobs: Blobs, workspace: Workspace, job: JobRow, folder: Path, outcome: dict[str, Any]
-) -> dict[str, Any]:
-    """Store everything; may be repeated after a crash. The outcome, which fails when something cannot be kept."""
+    blobs: Blobs, outside: Outside, workspace: Workspace, job: JobRow, folder: Path, outcome: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Left]]:
+    """Store everything; may be repeated after a crash.
+
+    The outcome, which fails when something cannot be kept, and what there is of each named output.
+    """
     left_out: list[str] = []
     files = await _artifacts(job, folder, left_out)
-    files += await _outputs(workspace, job, folder, left_out)
+    outputs, left = await _outputs(blobs, workspace, job, folder, left_out)
+    files += outputs
     files += await _changed_inputs(blobs, job, folder, left_out)
     gate = asyncio.Semaphore(PARALLEL)
     errors: list[str] = []
 
-    async def keep(container: str, name: str, source: Path) -> None:
+    async def keep(kept: Kept) -> None:
         async with gate:
             try:
-                await blobs.put_file(workspace.account, container, name, source)
+                if kept.datastore:
+                    await outside.put(kept.datastore, kept.name, kept.file)
+                else:
+                    await blobs.put_file(workspace.account, kept.container, kept.name, kept.file)
             except FileNotFoundError as error:
-                errors.append(f"{name}: {error}")
-            except InvalidInput as error:  # a name that no blob may have
-                errors.append(f"{name[:200]!r}: {error.message}")
+                errors.append(f"{kept.name}: {error}")
+            except InvalidInput as error:  # a name that no blob may have; a datastore that refuses
+                errors.append(f"{kept.name[:200]!r}: {error.message}")
 
-    await asyncio.gather(*(keep(*file) for file in files))
+    await asyncio.gather(*(keep(file) for file in files))
     if (left_out or errors) and outcome["status"] == "Completed":
         return outcomes.failed(
             "OutputsNotStored",
             "The command succeeded, but not all it left could be stored: " + "; ".join(left_out + errors),
-        )
-    return outcome
+        ), left
+    return outcome, left
 
 
 async def _artifacts(job: JobRow, folder: Path, left_out: list[str]) -> list[Kept]:
     files: list[Kept] = []
     for source, name in _ARTIFACTS:
         for found in await _captured(folder / source, left_out):
-            files.append((ARTIFACT_CONTAINER, f"{workspaces.run_folder(job.id)}/{name}/{found.path}", found.source))
+            files.append(Kept(ARTIFACT_CONTAINER, f"{workspaces.run_folder(job.id)}/{name}/{found.path}", found.source))
     return files
 
 
-async def _outputs(workspace: Workspace, job: JobRow, folder: Path, left_out: list[str]) -> list[Kept]:
+async def _outputs(
+    blobs: Blobs, workspace: Workspace, job: JobRow, folder: Path, left_out: list[str]
+) -> tuple[list[Kept], dict[str, Left]]:
     files: list[Kept] = []
+    left: dict[str, Left] = {}
     for name, value in job.body["properties"]["outputs"].items():
-        if value["mode"] == DIRECT:
-            continue
         target = job.server["resolved"]["outputs"].get(name) or {
             "container": workspace.container,
             "path": workspaces.output_folder(job.id, name),
         }
+        datastore = target.get("datastore", "")
+        if value["mode"] == DIRECT:
+            left[name] = Left(
+                any=bool(datastore) or await _anything(blobs, target), mlmodel=await _mlmodel(blobs, target)
+            )
+            continue
         single = single_file(target, name) if value["jobOutputType"] == "uri_file" else None
-        for found in await _captured(folder / output_folder(name), left_out):
+        captured = await _captured(folder / output_folder(name), left_out)
+        for found in captured:
             if single is None:
-                files.append((target["container"], f"{target['path'].rstrip('/')}/{found.path}", found.source))
+                path = f"{target['path'].rstrip('/')}/{found.path}".lstrip("/")
+                files.append(Kept(target["container"], path, found.source, datastore))
             elif found.path == single:
-                files.append((target["container"], target["path"], found.source))
+                files.append(Kept(target["container"], target["path"], found.source, datastore))
             else:
                 left_out.append(f"{found.path}: output '{name}' is one file, '{single}'")
-    return files
+        top = next((found.source for found in captured if found.path == mlmodel.NAME), None)
+        left[name] = Left(any=bool(captured), mlmodel=await asyncio.to_thread(top.read_bytes) if top else None)
+    return files, left
+
+
+async def _anything(blobs: Blobs, target: dict[str, str]) -> bool:
+    return bool(await blobs.tree(target["account"], target["container"], target["path"]))
+
+
+async def _mlmodel(blobs: Blobs, target: dict[str, str]) -> bytes | None:
+    if target.get("datastore"):
+        return None
+    return await mlmodel.read(blobs, place_of(target))
 
 
 async def _changed_inputs(blobs: Blobs, job: JobRow, folder: Path, left_out: list[str]) -> list[Kept]:
@@ -101,7 +137,7 @@ async def _changed_inputs(blobs: Blobs, job: JobRow, folder: Path, left_out: lis
         for found in await _captured(folder / input_folder(name), left_out):
             target = f"{base}/{found.path}" if base else found.path
             if there.get(target) != await asyncio.to_thread(_sha256, found.source):
-                files.append((place.container, target, found.source))
+                files.append(Kept(place.container, target, found.source))
     return files
 
 

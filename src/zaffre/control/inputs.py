@@ -8,14 +8,15 @@ from pathlib import Path
 
 import msgspec
 
+from zaffre.control.outside import Outside
 from zaffre.errors import NotFound
+from zaffre.execution.data.stage import copy_object, stage
 from zaffre.execution.data.web import fetch, file_name
 from zaffre.execution.plan import FileRef, Tree
 from zaffre.services.blobs import Blobs
 from zaffre.services.job_sources import WEB
 from zaffre.services.kinds.job_data import DIRECT, WRITABLE
 from zaffre.services.places import Place
-from zaffre.services.workspaces import Workspace
 from zaffre.store.jobs import JobRow
 
 CODE = "wd"
@@ -30,9 +31,13 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
-    """`inputs` and `outputs` are the values for the command's expressions; `paths` the same for environment variables."""
+    """`inputs` and `outputs` are the values for the command's expressions; `paths` the same for environment variables.
+
+    `outside` are trees from datastores outside this server, by datastore.
+    """
 
     trees: tuple[Tree, ...]
+    outside: dict[str, tuple[Tree, ...]]
     downloads: tuple[Download, ...]
     inputs: dict[str, str | None]
     outputs: dict[str, str]
@@ -40,10 +45,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     paths: dict[str, str]
 
 
-async def layout(blobs: Blobs, workspace: Workspace, job: JobRow, folder: Path) -> Layout:
+async def layout(blobs: Blobs, outside: Outside, job: JobRow, folder: Path) -> Layout:
     """Raises NotFound when an input names a place where nothing lies."""
     properties, resolved = job.body["properties"], job.server["resolved"]
     trees: list[Tree] = []
+    foreign: dict[str, tuple[Tree, ...]] = {}
     downloads: list[Download] = []
     inputs: dict[str, str | None] = {}
     paths: dict[str, str] = {}
@@ -61,8 +67,13 @@ async def layout(blobs: Blobs, workspace: Workspace, job: JobRow, folder: Path) 
             inputs[name] = str(folder / downloads[-1].dest)
         else:
             writable = value["mode"] in (WRITABLE, "Download")  # a copy of its own, as on a disk it was downloaded to
-            staged = await tree(blobs, place_of(source), input_folder(name), f"input '{name}'", writable=writable)
-            trees.append(staged)
+            dest, what = input_folder(name), f"input '{name}'"
+            if datastore := source.get("datastore"):
+                staged = await outside.tree(datastore, source["path"], dest, what, writable=writable)
+                foreign[datastore] = (*foreign.get(datastore, ()), staged)
+            else:
+                staged = await tree(blobs, place_of(source), dest, what, writable=writable)
+                trees.append(staged)
             inputs[name] = str(folder / staged.dest / (staged.files[0].path if staged.single else ""))
         paths[f"INPUT_{name}"] = str(inputs[name])
     outputs: dict[str, str] = {}
@@ -78,6 +89,7 @@ async def layout(blobs: Blobs, workspace: Workspace, job: JobRow, folder: Path) 
         paths[f"OUTPUT_{name}"] = outputs[name]
     return Layout(
         trees=tuple(trees),
+        outside=foreign,
         downloads=tuple(downloads),
         inputs=inputs,
         outputs=outputs,
@@ -86,7 +98,15 @@ async def layout(blobs: Blobs, workspace: Workspace, job: JobRow, folder: Path) 
     )
 
 
-async def download(files: tuple[Download, ...], folder: Path, bundle: Path) -> None:
+async def lay(laid: Layout, blobs: Blobs, outside: Outside, folder: Path, bundle: Path) -> None:
+    """Bring everything into the job's folder; may be repeated."""
+    await asyncio.to_thread(stage, laid.trees, folder, copy_object(blobs.objects.local_path))
+    for datastore, trees in laid.outside.items():
+        await asyncio.to_thread(stage, trees, folder, await outside.fetch(datastore))
+    await _download(laid.downloads, folder, bundle)
+
+
+async def _download(files: tuple[Download, ...], folder: Path, bundle: Path) -> None:
     """Fetch what comes from the web, one after the other; ends soon when it is cancelled."""
     stop = threading.Event()
     try:

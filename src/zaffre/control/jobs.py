@@ -18,12 +18,12 @@ import msgspec
 
 from zaffre.control import outcomes
 from zaffre.control.finish import store_outputs
-from zaffre.control.inputs import Layout, download, layout
+from zaffre.control.inputs import Layout, lay, layout
 from zaffre.control.job_environment import variables
+from zaffre.control.outside import Outside
 from zaffre.control.slots import MEDIUM, Slots
 from zaffre.errors import NotFound, ZaffreError
 from zaffre.execution.data.expressions import bind, section_inputs
-from zaffre.execution.data.stage import copy_object, stage
 from zaffre.execution.environments.builder import ensure_async
 from zaffre.execution.environments.overlay import overlay
 from zaffre.execution.environments.spec import EnvironmentSpec, resolve
@@ -34,6 +34,7 @@ from zaffre.execution.plan import JobPlan
 from zaffre.runtime import from_iso
 from zaffre.services import job_assets
 from zaffre.services.blobs import Blobs
+from zaffre.services.datastores import Datastores
 from zaffre.services.durations import seconds
 from zaffre.services.job_removal import remove
 from zaffre.services.jobs import DELETE
@@ -64,6 +65,7 @@ class JobController:
         workspaces: Workspaces,
         resources: Resources,
         blobs: Blobs,
+        datastores: Datastores,
         logs: Logs,
         tokens: Tokens,
         executor: Executor,
@@ -75,6 +77,7 @@ class JobController:
         self._workspaces = workspaces
         self._resources = resources
         self._blobs = blobs
+        self._datastores = datastores
         self._logs = logs
         self._tokens = tokens
         self._executor = executor
@@ -278,10 +281,10 @@ class JobController:
         folder = self._folder(job)
         made: dict[str, Document] = {}
         if not job.server.get(DELETE):
-            outcome = await store_outputs(self._blobs, workspace, job, folder, outcome)
+            outcome, left = await store_outputs(self._blobs, self._outside(workspace), workspace, job, folder, outcome)
             if outcome["status"] == jobs.COMPLETED:
                 try:
-                    made = await job_assets.bodies(self._blobs, self._resources.kinds, workspace, job)
+                    made = job_assets.bodies(self._resources.kinds, job, left)
                 except job_assets.NotRegistered as error:
                     outcome = outcomes.failed(error.code, error.message)
         await self._database.write(lambda unit: self._end(unit, workspace, job, outcome, made))
@@ -327,9 +330,9 @@ class JobController:
         await asyncio.to_thread(folder.mkdir, 0o700, True, True)
         recipe = await asyncio.to_thread(resolve, EnvironmentSpec(**job.server["resolved"]["environment"]))
         python = await ensure_async(recipe, self._settings.home, folder / BUILD_LOG)
-        laid = await layout(self._blobs, workspace, job, folder)
-        await asyncio.to_thread(stage, laid.trees, folder, copy_object(self._blobs.objects.local_path))
-        await download(laid.downloads, folder, self._settings.bundle)
+        outside = self._outside(workspace)
+        laid = await layout(self._blobs, outside, job, folder)
+        await lay(laid, self._blobs, outside, folder, self._settings.bundle)
         properties = job.body["properties"]
         limit = (properties.get("limits") or {}).get("timeout")
         return JobPlan(
@@ -410,6 +413,9 @@ class JobController:
                 row = await self._resources.get(workspace, self._resources.kinds["workspaces/computes"], "", name)
                 return max(1, int(row.body["properties"]["properties"]["scaleSettings"]["maxNodeCount"]))
         return max(2, os.cpu_count() or 1)
+
+    def _outside(self, workspace: Workspace) -> Outside:
+        return Outside(self._datastores, workspace, self._settings.bundle)
 
     def _folder(self, job: JobRow) -> Path:
         return self._logs.folder(job.scope, job.id)

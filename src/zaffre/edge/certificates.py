@@ -42,7 +42,7 @@ def make_certificates(home: Path, names: Iterable[str] = (), *, now: datetime.da
     """
     now = now or datetime.datetime.now(datetime.UTC)
     asked = sorted(set(names))
-    wanted = _own_names() | {_general_name(name) for name in asked}
+    wanted = _with_accounts(_own_names() | {_general_name(name) for name in asked})
     authority = load_or_make_authority(home / "ca", now=now)
     path = home / "edge" / "tls" / "server.pem"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,6 +72,7 @@ def main() -> int:
     return 0
 
 
+_LONGEST_NAME = 253 - len("*.blob.")
 _DNS = re.compile(
     r"(?=.{1,253}\Z)(\*\.)?[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )
@@ -83,6 +84,12 @@ def _own_names() -> set[x509.GeneralName]:
     if _DNS.fullmatch(host):  # a machine may have a name no certificate can hold
         names.add(x509.DNSName(host))
     return names
+
+
+def _with_accounts(names: set[x509.GeneralName]) -> set[x509.GeneralName]:
+    """Storage accounts are reached as `<account>.blob.<name>` as well."""
+    plain = (name.value for name in names if isinstance(name, x509.DNSName) and not name.value.startswith("*."))
+    return names | {x509.DNSName(f"*.blob.{name}") for name in plain if len(name) <= _LONGEST_NAME}
 
 
 def _general_name(name: str) -> x509.GeneralName:

@@ -36,9 +36,9 @@ _SLOW_S = 1.0
 
 @dataclass(frozen=True)
 class Mount:
-    """A protocol that is known by the first part of the path and routes by itself, as Blob does."""
+    """A protocol that is known by the first part of the path, or by the host, and routes by itself, as Blob does."""
 
-    owns: Callable[[str], bool]
+    owns: Callable[[str, str], bool]
     answer: Handler
     error_form: ErrorForm
 
@@ -119,9 +119,9 @@ class Gateway:
         return given if _GIVEN_ID.fullmatch(given) else self._database.runtime.guid()
 
     async def _mounted(self, call: Call) -> Response | None:
-        first = call.raw_path.removeprefix("/").split("/", 1)[0]
+        first, host = call.raw_path.removeprefix("/").split("/", 1)[0], call.headers.get("host", "")
         for mount in self._mounts:
-            if mount.owns(first):
+            if mount.owns(first, host):
                 call.scope["zaffre.error_form"] = mount.error_form
                 return await mount.answer(call)
         return None

@@ -6,6 +6,8 @@ that was replaced meanwhile stay for an hour (`services.collection`), so whoever
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -26,6 +28,7 @@ from zaffre.store.blobs import Blob, BlobInfo, Block, Container
 from zaffre.store.database import Database
 from zaffre.store.drafts import Stored
 from zaffre.store.objects import Objects
+from zaffre.store.parts import Part
 from zaffre.store.unit import Actor, Unit
 
 OCTETS = "application/octet-stream"
@@ -105,14 +108,6 @@ class Blobs:
 
         await self._database.write(work)
 
-    async def delete_tree(self, account: str, container: str, prefix: str) -> int:
-        """Delete every blob whose name begins with `prefix`; how many there were."""
-
-        def work(unit: Unit) -> int:
-            return rows.delete_tree(unit, _container(unit.conn, account, container).pk, prefix)
-
-        return await self._database.write(work)
-
     # ---- writing
 
     async def put(
@@ -172,12 +167,7 @@ class Blobs:
         """Keep a block for a later commit."""
         await self._admit(account, container, name, cond.NONE)
         stored = await self.objects.put_stream(chunks, size=size, md5=md5, want_md5=False)
-
-        def work(unit: Unit) -> None:
-            pk = _container(unit.conn, account, container).pk
-            rows.stage(unit, pk, name, Block(id=block, sha256=stored.sha256, size=stored.size))
-
-        await self._database.write(work)
+        await self._stage(account, container, name, block, stored)
         return stored
 
     async def commit_blocks(
@@ -206,35 +196,40 @@ class Blobs:
         made_of = [(piece.id, piece.part.size) for piece in pieces]
         return await self._record(account, container, name, stored, content, metadata, conditions, made_of)
 
-    async def copy(
+    async def copy(self, account: str, container: str, name: str, source: tuple[str, str, str]) -> Blob:
+        """Copy the blob `source` (account, container, name) with all that is told of it."""
+        found = await self.properties(*source)
+        content = Content(content_type=found.content_type, headers=found.headers, md5=found.md5)
+        return await self.copy_of(account, container, name, found, content=content, metadata=found.metadata)
+
+    async def copy_of(
         self,
         account: str,
         container: str,
         name: str,
-        source: tuple[str, str, str],
+        source: Blob,
         *,
-        metadata: dict[str, str] | None = None,
+        content: Content,
+        metadata: dict[str, str],
         conditions: Conditions = cond.NONE,
     ) -> Blob:
-        """Copy the blob `source` (account, container, name). No bytes move. Without `metadata` the source's stays."""
-        check_name(name)
-        etag = self._etag()
+        """A blob with the bytes of `source`, which may have been replaced since it was looked up. No bytes move."""
+        await self._admit(account, container, name, conditions)
+        if not await self.objects.touch(source.sha256):
+            raise _gone(source)
+        stored = Stored(sha256=source.sha256, size=source.size, md5=source.md5)
+        return await self._record(account, container, name, stored, content, metadata, conditions)
 
-        def work(unit: Unit) -> Blob:
-            found = _blob(unit.conn, *source)
-            values = {
-                "sha256": found.sha256,
-                "size": found.size,
-                "md5": found.md5,
-                "content_type": found.content_type,
-                "headers": found.headers,
-                "metadata": found.metadata if metadata is None else metadata,
-                "blocks": None,
-                "etag": etag,
-            }
-            return _write(unit, account, container, name, values, conditions)
-
-        return await self._database.write(work)
+    async def stage_range(
+        self, account: str, container: str, name: str, block: str, source: Blob, start: int, end: int
+    ) -> None:
+        """Keep a part of `source` as a block for a later commit."""
+        await self._admit(account, container, name, cond.NONE)
+        try:
+            stored = await self.objects.compose([Part(source.sha256, start, end - start)])
+        except FileNotFoundError:
+            raise _gone(source) from None
+        await self._stage(account, container, name, block, stored)
 
     async def set_metadata(
         self, account: str, container: str, name: str, metadata: dict[str, str], conditions: Conditions = cond.NONE
@@ -274,6 +269,19 @@ class Blobs:
         found = await self._database.read(lambda conn: _blob(conn, account, container, name))
         conditions.check_read(found)
         return found
+
+    async def source(self, account: str, container: str, name: str, conditions: Conditions) -> Blob:
+        """The blob that a copy is to be made of."""
+        found = await self.properties(account, container, name)
+        conditions.check_source(found)
+        return found
+
+    async def md5_of(self, blob: Blob, start: int, end: int) -> bytes:
+        """The MD5 of a part of the blob."""
+        digest = hashlib.md5(usedforsecurity=False)
+        async for chunk in await self.stream(blob, start, end):
+            await asyncio.to_thread(digest.update, chunk)
+        return digest.digest()
 
     async def stream(self, blob: Blob, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The blob's bytes from `start` up to but not including `end`, as `properties` found it."""
@@ -335,6 +343,10 @@ class Blobs:
         """Leave an audit record of what somebody known was not allowed to do."""
         await self._database.write(lambda unit: unit.audit(actor, action, target, outcome="denied"))
 
+    def new_id(self) -> str:
+        """For what a client may want to name later."""
+        return self._database.runtime.guid()
+
     # ---- helpers
 
     async def _admit(self, account: str, container: str, name: str, conditions: Conditions) -> None:
@@ -368,6 +380,13 @@ class Blobs:
             "etag": self._etag(),
         }
         return await self._database.write(lambda unit: _write(unit, account, container, name, values, conditions))
+
+    async def _stage(self, account: str, container: str, name: str, block: str, stored: Stored) -> None:
+        def work(unit: Unit) -> None:
+            pk = _container(unit.conn, account, container).pk
+            rows.stage(unit, pk, name, Block(id=block, sha256=stored.sha256, size=stored.size))
+
+        await self._database.write(work)
 
     async def _change(self, account: str, container: str, name: str, conditions: Conditions, **values: Any) -> Blob:
         etag = self._etag()

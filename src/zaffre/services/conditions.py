@@ -37,6 +37,13 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
         elif self.modified_since is not None and _second(blob) <= self.modified_since:
             raise NotModified(f"The blob '{blob.name}' has not changed since then.")
 
+    def check_source(self, blob: Blob) -> None:
+        """Raise PreconditionFailed unless `blob` may be copied from."""
+        try:
+            self.check_read(blob)
+        except (NotModified, PreconditionFailed) as error:
+            raise PreconditionFailed(f"The source: {error.message}", code="SourceConditionNotMet") from None
+
     def check_write(self, blob: Blob | None, name: str) -> None:
         """Raise Conflict or PreconditionFailed unless `blob` (None: there is none) may be replaced."""
         if blob is None:

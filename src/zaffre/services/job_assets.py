@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from zaffre.errors import Conflict, InvalidInput
 from zaffre.services import assets
-from zaffre.services.blobs import Blobs
 from zaffre.services.kinds.base import Document, Kind
 from zaffre.services.kinds.job_data import MODEL_TYPES, asset_kind
 from zaffre.services.mlmodel import flavors
-from zaffre.services.places import Place
 from zaffre.services.workspaces import Workspace
 from zaffre.store import resources
 from zaffre.store.jobs import JobRow
@@ -25,16 +25,20 @@ class NotRegistered(InvalidInput):
     code = "OutputNotRegistered"
 
 
-async def bodies(blobs: Blobs, kinds: dict[str, Kind], workspace: Workspace, job: JobRow) -> dict[str, Document]:
+class Left(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job left of one output: whether there is anything, and its MLmodel file if it has one."""
+
+    any: bool
+    mlmodel: bytes | None = None
+
+
+def bodies(kinds: dict[str, Kind], job: JobRow, left: dict[str, Left]) -> dict[str, Document]:
     """The body of each asset version the job's outputs become, by output. Raises NotRegistered."""
-    made = {}
-    for name, output in job.body["properties"]["outputs"].items():
-        if output.get("assetName"):
-            target = job.server["resolved"]["outputs"][name]
-            made[name] = kinds[asset_kind(output)].accept(
-                {"properties": await _properties(blobs, job, name, output, target)}
-            )
-    return made
+    return {
+        name: kinds[asset_kind(output)].accept({"properties": _properties(job, name, output, left[name])})
+        for name, output in job.body["properties"]["outputs"].items()
+        if output.get("assetName")
+    }
 
 
 def register(
@@ -77,22 +81,21 @@ def register(
     return ids
 
 
-async def _properties(blobs: Blobs, job: JobRow, name: str, output: Document, target: Document) -> Document:
-    kind = output["jobOutputType"]
+def _properties(job: JobRow, name: str, output: Document, left: Left) -> Document:
+    kind, uri = output["jobOutputType"], job.server["resolved"]["outputs"][name]["uri"]
     common: dict[str, Any] = {"description": output.get("description"), "isAnonymous": False}
-    place = Place(account=target["account"], container=target["container"], path=target["path"])
-    if not await blobs.tree(place.account, place.container, place.path):
+    if not left.any:
         raise _not_registered(name, output, "the job wrote nothing into it")
     if kind not in MODEL_TYPES:
         setting = {"autoDeleteSetting": output["autoDeleteSetting"]} if output.get("autoDeleteSetting") else {}
-        return {**common, "dataType": kind, "dataUri": target["uri"], **setting}
+        return {**common, "dataType": kind, "dataUri": uri, **setting}
+    if kind == "mlflow_model" and left.mlmodel is None:
+        raise _not_registered(name, output, "it holds no file 'MLmodel' at its top, so it is no MLflow model")
     try:
-        found = await flavors(blobs, place)
+        found = flavors(left.mlmodel) if left.mlmodel is not None else {}
     except InvalidInput as error:
         raise _not_registered(name, output, error.message) from None
-    if kind == "mlflow_model" and not found:
-        raise _not_registered(name, output, "it holds no file 'MLmodel' at its top, so it is no MLflow model")
-    return {**common, "modelType": kind, "modelUri": target["uri"], "flavors": found, "jobName": job.id}
+    return {**common, "modelType": kind, "modelUri": uri, "flavors": found, "jobName": job.id}
 
 
 def _container_body(output: Document) -> Document:

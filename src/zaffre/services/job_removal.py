@@ -29,7 +29,7 @@ def remove(unit: Unit, workspace: Workspace, job: JobRow) -> None:
     for id_ in ids:
         _delete(unit, workspace, ARTIFACT_CONTAINER, f"{run_folder(id_)}/", kept)
     for model in logged:
-        if not any(path.startswith(f"{run_folder(model.id)}/") for path in kept):
+        if not any(f"{path}/".startswith(f"{run_folder(model.id)}/") for path in kept):
             models.delete(unit, model.pk)
     runs.delete(unit, [job.run, *(run.pk for run in below)])
     unit.emit(workspace.id, "jobs", f"{workspace.id}/{job.id}", {"status": "Deleted"})
@@ -38,7 +38,7 @@ def remove(unit: Unit, workspace: Workspace, job: JobRow) -> None:
 def _delete(unit: Unit, workspace: Workspace, container: str, prefix: str, kept: Sequence[str]) -> None:
     found = blobs.container(unit.conn, workspace.account, container)
     if found is not None:
-        blobs.delete_tree(unit, found.pk, prefix, [path for path in kept if path.startswith(prefix)])
+        blobs.delete_tree(unit, found.pk, prefix, [path for path in kept if f"{path}/".startswith(prefix)])
 
 
 def _naming(conn: sa.Connection, workspace: Workspace, ids: Sequence[str]) -> list[str]:

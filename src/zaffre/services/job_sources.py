@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from zaffre.errors import Conflict, InvalidInput, NotFound
+from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed
 from zaffre.services.kinds.base import Document
-from zaffre.services.kinds.job_data import WRITABLE, asset_kind
+from zaffre.services.kinds.job_data import MODEL_TYPES, WRITABLE, asset_kind
 from zaffre.services.model_sources import uri_of
 from zaffre.services.places import Place, Places, datastore_uri, names_asset
 from zaffre.services.resources import Resources
@@ -78,6 +78,12 @@ class JobSources:
                 code="InvalidField",
                 target=f"{field}.mode",
             )
+        if value["mode"] == WRITABLE and source.get("datastore"):
+            raise NotServed(
+                f"Field '{field}.mode': datastore '{source['datastore']}' lies outside this server, and what lies there is not mounted "
+                "for writing. Use an output with the same path.",
+                target=f"{field}.mode",
+            )
         return source
 
     async def _source(self, workspace: Workspace, uri: str, field: str) -> Document:
@@ -89,7 +95,7 @@ class JobSources:
             return {**source, "asset": f"{workspace.path}/{kind}/{found.row.parent}/versions/{found.row.name}"}
         if inward(uri).startswith(("http://", "https://")):
             return {"kind": WEB, "url": uri}
-        place = await self._places.resolve(workspace, uri, field)
+        place = await self._places.resolve(workspace, uri, field, outside=True)
         return _blob(workspace, place, uri)
 
     async def _output(self, workspace: Workspace, job: str, name: str, value: Document) -> Document:
@@ -111,7 +117,13 @@ class JobSources:
         elif not uri.endswith("/"):
             uri += "/"
         await self._refuse_taken(workspace, name, value)
-        return _blob(workspace, await self._places.resolve(workspace, uri, field), uri)
+        place = await self._places.resolve(workspace, uri, field, outside=True)
+        if place.datastore and value.get("assetName") and value["jobOutputType"] in MODEL_TYPES:
+            raise NotServed(
+                f"Field '{field}': a model is registered in a datastore of the workspace's own; '{place.datastore}' lies outside.",
+                target=field,
+            )
+        return _blob(workspace, place, uri)
 
     async def _refuse_taken(self, workspace: Workspace, name: str, value: Document) -> None:
         """A version that exists will never be this job's output; better said before it runs for hours."""

@@ -52,7 +52,7 @@ class Measures:
 
     def request(self, operation: tuple[str, str], status: int, seconds: float) -> None:
         """One answered request of (protocol, operation). On the event loop only."""
-        key = (*operation, f"{status // 100}xx")
+        key = (*operation, str(status))
         self.requests[key] = self.requests.get(key, 0) + 1
         histogram = self.seconds.get(operation)
         if histogram is None:

@@ -10,25 +10,29 @@ from zaffre.errors import InvalidInput, NotFound
 from zaffre.services.blobs import Blobs
 from zaffre.services.places import Place
 
+NAME = "MLmodel"
 _LIMIT = 1 << 20
 
 
-async def flavors(blobs: Blobs, place: Place) -> dict[str, Any]:
-    """The flavors the MLmodel file at `place` names, as ARM carries them; none when there is no such file."""
-    name = f"{place.path.rstrip('/')}/MLmodel"
+async def read(blobs: Blobs, place: Place) -> bytes | None:
+    """The MLmodel file of what lies at `place`, if there is one."""
     try:
-        text = await blobs.get_bytes(place.account, place.container, name, _LIMIT)
+        return await blobs.get_bytes(place.account, place.container, f"{place.path.rstrip('/')}/{NAME}", _LIMIT)
     except NotFound:
-        return {}
+        return None
+
+
+def flavors(text: bytes) -> dict[str, Any]:
+    """The flavors an MLmodel file names, as ARM carries them. Raises InvalidInput for what is none."""
     import yaml  # for models only: it would cost every start of the application 30 ms
 
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InvalidInput(f"The model's file '{name}' is not valid YAML: {error}.", target="source") from None
+        raise InvalidInput(f"The model's file '{NAME}' is not valid YAML: {error}.", target="source") from None
     found = document.get("flavors") if isinstance(document, dict) else None
     if not isinstance(found, dict):
-        raise InvalidInput(f"The model's file '{name}' names no flavors.", target="source")
+        raise InvalidInput(f"The model's file '{NAME}' names no flavors.", target="source")
     return {str(flavor): {"data": _texts(data)} for flavor, data in found.items()}
 
 

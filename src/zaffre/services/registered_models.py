@@ -150,7 +150,7 @@ class RegisteredModels:
         _refuse_prompt(tags)
         found = await self._sources.resolve(workspace, source)
         run_id, model_id = run_id or found.run_id, model_id or found.model_id
-        flavors = await mlmodel.flavors(self._blobs, found.place) if found.place else {}
+        flavors = await self._flavors(found.place) if found.place else {}
         kind = self._kinds[VERSIONS]
         body = kind.accept(
             {
@@ -248,6 +248,10 @@ class RegisteredModels:
         return found.uri, found.place
 
     # ---- helpers
+    async def _flavors(self, place: Place) -> dict[str, Any]:
+        text = await mlmodel.read(self._blobs, place)
+        return mlmodel.flavors(text) if text is not None else {}
+
     async def _change(
         self,
         actor: Actor,

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote
@@ -36,9 +37,14 @@ _OVERRIDES = {
 _UNSERVED = {
     "si": "stored access policies",
     "skoid": "user delegation keys",
+    "saoid": "user delegation keys",
+    "suoid": "user delegation keys",
     "ses": "encryption scopes",
     "sdd": "directory signatures",
 }
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LETTERS = {"sp": "racwdxyltmeopfiu", "ss": "bqtf", "srt": "sco"}
+_PROTOCOLS = ("", "https", "https,http")
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +100,8 @@ def service_sas(
 def verify_sas(query: Mapping[str, str], key: str, asked: Asked) -> Grant:
     """What the SAS in `query` (names in lower case, values decoded) grants. Raises Denied when it is not good."""
     version = query.get("sv", "")
+    if not _DATE.fullmatch(version):
+        raise _refused(f"The signature's version (sv) is '{version[:20]}'; expected a date such as {VERSION}.")
     if version < _OLDEST:
         raise _refused(f"The signature's version '{version}' is older than {_OLDEST}; make it with a newer library.")
     for name, what in _UNSERVED.items():
@@ -101,8 +109,9 @@ def verify_sas(query: Mapping[str, str], key: str, asked: Asked) -> Grant:
             raise _refused(f"The signature uses {what} ({name}), which this server does not have.")
     of_account = "ss" in query or "srt" in query
     grant = _account_grant(query, key, asked) if of_account else _service_grant(query, key, asked)
+    _check_form(query)
     _check_time(query, asked.now)
-    if query.get("spr", "https,http") == "https" and not asked.https:
+    if query.get("spr") == "https" and not asked.https:
         raise Denied("The signature is good for https only.", code="AuthorizationProtocolMismatch")
     if query.get("sip") and not _address_fits(query["sip"], asked.client):
         raise Denied(f"The signature is not good for the address {asked.client}.", code="AuthorizationSourceIPMismatch")
@@ -214,6 +223,20 @@ def _digest(key: str, text: str) -> bytes:
     return hmac.digest(base64.b64decode(key), text.encode(), hashlib.sha256)
 
 
+def _check_form(query: Mapping[str, str]) -> None:
+    """Whoever has the key may sign nonsense; taking it for something would be a guess."""
+    for name, letters in _LETTERS.items():
+        if not set(query.get(name, "")) <= set(letters):
+            raise _refused(f"The signature's {name} is '{query[name][:20]}'; it can have the letters '{letters}'.")
+    if query.get("spr", "") not in _PROTOCOLS:
+        raise _refused(f"The signature's spr is '{query['spr'][:20]}'; it can be 'https' or 'https,http'.")
+    if query.get("sip"):
+        try:
+            _addresses(query["sip"])
+        except ValueError:
+            raise _refused(f"The signature's sip is '{query['sip'][:60]}': no address and no range of them.") from None
+
+
 def _check_time(query: Mapping[str, str], now: int) -> None:
     try:
         start = from_iso(query["st"]) if query.get("st") else None
@@ -236,12 +259,21 @@ def _check_date(text: str, now: int) -> None:
 
 
 def _address_fits(wanted: str, client: str) -> bool:
-    first, _, last = wanted.partition("-")
+    low, high = _addresses(wanted)
     try:
-        low, high, given = (ipaddress.ip_address(text.strip()) for text in (first, last or first, client))
+        given = ipaddress.ip_address(client.strip())
     except ValueError:
         return False
-    return low.version == given.version == high.version and int(low) <= int(given) <= int(high)
+    return low.version == given.version and int(low) <= int(given) <= int(high)
+
+
+def _addresses(text: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...]:
+    """First and last of a range. Raises ValueError."""
+    first, _, last = text.partition("-")
+    low, high = (ipaddress.ip_address(part.strip()) for part in (first, last or first))
+    if low.version != high.version:
+        raise ValueError("addresses of two kinds")
+    return low, high
 
 
 def _canonical_query(raw_query: str) -> list[tuple[str, str]]:

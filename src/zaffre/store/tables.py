@@ -234,6 +234,7 @@ jobs = sa.Table(
     sa.Column("created_by", sa.Text, nullable=False),
     sa.Column("created_by_type", sa.Text, nullable=False),
     sa.UniqueConstraint("scope", "id"),
+    sa.Index("ix_jobs_made", "scope", "run"),  # lists go by it: a page reads only its own rows
 )
 
 # ---- blobs: the namespace. Bytes are objects named by their sha-256.

@@ -33,7 +33,7 @@ def without_server(env: Mapping[str, str]) -> list[Finding]:
     elif url := env.get("ARM_CLOUD_METADATA_URL"):
         text = f"ARM_CLOUD_METADATA_URL is {url} and no server answers: azure-ai-ml falls back to the public cloud silently."
         findings.append(wrong(text, advice))
-    return findings + _credentials(env)
+    return findings + _credentials(env, None)
 
 
 def shell(profile: Profile, env: Mapping[str, str]) -> list[Finding]:
@@ -41,14 +41,14 @@ def shell(profile: Profile, env: Mapping[str, str]) -> list[Finding]:
     look = _Shell(profile, env)
     if not any(name in env for name in _POINTERS):
         text = "This shell is not pointed at it: azure-ai-ml would talk to Azure."
-        return [note(text, look.again), *_credentials(env), *look.proxy()]
+        return [note(text, look.again), *look.credentials(), *look.proxy()]
     findings = [
         *look.metadata(),
         *look.cloud(),
         *look.trust(),
         *look.identity(),
         *look.tracking(),
-        *_credentials(env),
+        *look.credentials(),
         *look.proxy(),
     ]
     return findings or [good("The variables of this shell point at it.")]
@@ -114,15 +114,26 @@ class _Shell:
         return found
 
     def identity(self) -> list[Finding]:
-        endpoint, key = self._env.get("IDENTITY_ENDPOINT"), self._env.get("IDENTITY_HEADER")
-        if not endpoint or not key:
+        """The managed identity of a web app (`zaffre env`), else that of an Azure ML compute, else a service principal."""
+        env, expected = self._env, self._expected["IDENTITY_ENDPOINT"]
+        pairs = (("IDENTITY_ENDPOINT", "IDENTITY_HEADER"), ("MSI_ENDPOINT", "MSI_SECRET"))
+        name, secret = next((pair for pair in pairs if env.get(pair[0])), pairs[0])
+        if not env.get(name) or not env.get(secret):
+            if env.get("AZURE_CLIENT_ID") and not options.stray(env, self._profile.address):
+                return []
             text = "IDENTITY_ENDPOINT and IDENTITY_HEADER are not both set: DefaultAzureCredential finds no way to sign in here."
             return [wrong(text, self.again)]
-        if endpoint != self._expected["IDENTITY_ENDPOINT"]:
-            return [wrong(f"IDENTITY_ENDPOINT is {endpoint}, which is not this server.", self.again)]
-        if key != self._profile.api_key:
-            return [note("IDENTITY_HEADER carries another key than this profile's: you act as somebody else.")]
+        if env[name] != expected:
+            return [wrong(f"{name} is {env[name]}, which is not this server.", self.again)]
+        if name == "IDENTITY_ENDPOINT" and env.get("IDENTITY_SERVER_THUMBPRINT"):
+            text = "IDENTITY_SERVER_THUMBPRINT is set: azure-identity takes this for Service Fabric and asks in another form."
+            return [wrong(text, "unset IDENTITY_SERVER_THUMBPRINT")]
+        if env[secret] != self._profile.api_key:
+            return [note(f"{secret} carries another key than this profile's: you act as somebody else.")]
         return []
+
+    def credentials(self) -> list[Finding]:
+        return _credentials(self._env, self._profile.address)
 
     def tracking(self) -> list[Finding]:
         uri = self._env.get("MLFLOW_TRACKING_URI")
@@ -142,13 +153,18 @@ class _Shell:
         return [wrong(f"HTTPS_PROXY sends requests to {host} to a proxy.", advice)]
 
 
-def _credentials(env: Mapping[str, str]) -> list[Finding]:
+def _credentials(env: Mapping[str, str], address: str | None) -> list[Finding]:
     """What DefaultAzureCredential tries before, or instead of, the managed identity."""
     found = []
-    stray = [name for name in options.STRAY if env.get(name)]
-    if stray:
-        names = ", ".join(stray)
-        text = f"Set: {names}. DefaultAzureCredential signs in at Microsoft with it before it asks Zaffre."
+    stray = options.stray(env, address)
+    if stray and address is not None and env.get("AZURE_AUTHORITY_HOST", "").rstrip("/") == address:
+        text = (
+            f"AZURE_TENANT_ID is {env.get('AZURE_TENANT_ID') or 'not set'}: for every tenant but `{options.ADFS}` MSAL asks "
+            "login.microsoftonline.com to vouch for this server."
+        )
+        found.append(wrong(text, f"export AZURE_TENANT_ID={options.ADFS}"))
+    elif stray:
+        text = f"Set: {', '.join(stray)}. DefaultAzureCredential signs in at Microsoft with it before it asks Zaffre."
         found.append(wrong(text, f"unset {' '.join(stray)}"))
     chain = env.get("AZURE_TOKEN_CREDENTIALS", "")
     if chain and chain.lower() not in ("prod", "managedidentitycredential"):
@@ -156,4 +172,10 @@ def _credentials(env: Mapping[str, str]) -> list[Finding]:
         found.append(wrong(text, "unset AZURE_TOKEN_CREDENTIALS"))
     if env.get("AZUREML_DEV_URL_MFE"):
         found.append(wrong("AZUREML_DEV_URL_MFE is set: it sends azure-ai-ml elsewhere.", "unset AZUREML_DEV_URL_MFE"))
+    if env.get("AZURE_ML_CLI_PRIVATE_FEATURES_ENABLED", "").lower() in ("true", "1"):
+        text = (
+            "AZURE_ML_CLI_PRIVATE_FEATURES_ENABLED is set: the SDK keeps components in a cache of its own in the temporary folder, "
+            "and may use one of a server that was removed."
+        )
+        found.append(note(text, "unset AZURE_ML_CLI_PRIVATE_FEATURES_ENABLED"))
     return found

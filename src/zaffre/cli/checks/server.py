@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -12,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from zaffre import profiles
+from zaffre.cli.checks.answers import answers
 from zaffre.cli.checks.finding import Finding, good, note, wrong
 from zaffre.profiles import ClientError, Profile
 from zaffre.remote import Remote, RemoteError
@@ -27,6 +29,9 @@ LEAST_FREE = 2 * 1024**3
 LITTLE_FREE = 10 * 1024**3
 EXPIRES_SOON_DAYS = 14
 
+_LOG_TAIL = 4 * 1024 * 1024
+_SECRET = re.compile(rb"zf_[A-Za-z0-9_-]{43}|Bearer ey[A-Za-z0-9_-]{20}|[?&]sig=[A-Za-z0-9%]{20}")
+
 
 def server(profile: Profile) -> tuple[list[Finding], Profile | None]:
     """What is found, and the profile with the address the server has now, or None when none answers."""
@@ -40,7 +45,7 @@ def server(profile: Profile) -> tuple[list[Finding], Profile | None]:
     except RemoteError as error:
         return [*findings, wrong(str(error), _advice(error, running))], None
     findings += _certificate(running)
-    findings += _key(running)
+    findings += answers(running)
     return findings, running
 
 
@@ -49,6 +54,7 @@ def machine(home: Path) -> list[Finding]:
     findings = _disk(home)
     if home.is_dir():
         findings += _permissions(home)
+        findings += _logs(home)
     return findings + _nginx(home)
 
 
@@ -83,16 +89,6 @@ def _certificate(profile: Profile) -> list[Finding]:
     return [good(f"The certificate is trusted with {profile.bundle}, and good for {days} days.")]
 
 
-def _key(profile: Profile) -> list[Finding]:
-    try:
-        Remote(profile, timeout=10).token("https://ml.azure.com")
-    except RemoteError as error:
-        return [
-            wrong(f"The key of this profile is refused: {error}", "Use --home, or copy the key from the server again.")
-        ]
-    return [good("The key is accepted.")]
-
-
 def _disk(home: Path) -> list[Finding]:
     place = next(path for path in (home, *home.parents) if path.exists())
     free = shutil.disk_usage(place).free
@@ -114,6 +110,20 @@ def _permissions(home: Path) -> list[Finding]:
         names = ", ".join(map(str, open_ones))
         return [wrong(f"Others may read {names}.", f"chmod go= {' '.join(map(str, open_ones))}")]
     return [good(f"{home} is closed to others.")]
+
+
+def _logs(home: Path) -> list[Finding]:
+    """Requests carry live tokens in their headers; none may end in a log, whoever wrote it."""
+    found = []
+    for path in sorted((home / "logs").glob("*.log")):
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_TAIL))
+            if _SECRET.search(file.read()):
+                found.append(str(path))
+    if not found:
+        return []
+    advice = "Remove the file, revoke the key (`zaffre key revoke`), and report it: this must not happen."
+    return [wrong(f"A key or a token stands in {', '.join(found)}.", advice)]
 
 
 def _nginx(home: Path) -> list[Finding]:

@@ -45,7 +45,7 @@ def fetch(url: str, dest: Path, stop: threading.Event, bundle: Path | None = Non
                 file.write(chunk)
             size = file.tell()
     except urllib.error.HTTPError as error:
-        message = f"'{shown}' answered {error.code} {error.reason}."
+        message = f"'{shown}' answered {error.code} {http.client.responses.get(error.code, '')}".rstrip() + "."
         raise (StagingError(message) if error.code >= 500 or error.code == 429 else WebError(message)) from None
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise StagingError(f"'{shown}' could not be fetched: {getattr(error, 'reason', error)}.") from None

@@ -39,7 +39,12 @@ class Caller:
     grant: Grant | None = None
 
     def check(self, resource: str, permissions: str) -> None:
-        """Raise Denied unless one of `permissions` is theirs on `resource`: (s)ervice, (c)ontainer or (o)bject."""
+        """Raise Denied unless one of `permissions` is theirs on `resource`: (s)ervice, (c)ontainer or (o)bject.
+
+        Without a resource, being known is enough.
+        """
+        if not resource:
+            return
         if self.grant is not None:
             listing_only = resource == "c" and self.grant.container is not None  # all that a service SAS may do there
             if resource not in self.grant.resources or (listing_only and "l" not in permissions):
@@ -76,7 +81,7 @@ class Door:
             workspace = await self._blobs.account(address.account)
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in call.headers.raw]
             query = call.scope["query_string"].decode("latin-1")
-            names = self._names(address.account)
+            names = self.names(address.account)
             _with_any(
                 await self._blobs.accounts.keys(workspace),
                 lambda key: sas.verify_shared_key(call.method, call.raw_path, query, headers, key, names, now),
@@ -88,11 +93,15 @@ class Door:
         call.principal = self._principal(bearer(call))
         return Caller(await self._blobs.account(address.account), principal=call.principal)
 
+    async def of_token(self, token: str, address: Address) -> Caller:
+        """Who holds the bearer token; it is not the call's own."""
+        return Caller(await self._blobs.account(address.account), principal=self._principal(token))
+
     async def of_signature(self, call: Call, query: dict[str, str], address: Address, now: int) -> Caller:
         """Who holds the SAS in `query` for `address`."""
         workspace = await self._blobs.account(address.account)
         asked = Asked(
-            names=self._names(address.account),
+            names=self.names(address.account),
             container=address.container,
             blob=address.blob,
             now=now,
@@ -117,7 +126,7 @@ class Door:
         except Unauthenticated as error:
             raise Unauthenticated(error.message, code="InvalidAuthenticationInfo") from None
 
-    def _names(self, account: str) -> tuple[str, ...]:
+    def names(self, account: str) -> tuple[str, ...]:
         """What a client may take for the account's name: ours, the first part of the path, or `host:port/account`."""
         return (account, account + STORAGE_SUFFIX, *(f"{host}/{account}" for host in sorted(self._hosts)))
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Awaitable, Callable
-from urllib.parse import parse_qsl, urlsplit
 
-import msgspec
 from starlette.responses import Response, StreamingResponse
 
-from zaffre.errors import Conflict, Denied, InvalidInput, NotServed
-from zaffre.protocols.blob import address, documents, headers
-from zaffre.protocols.blob.address import Address
-from zaffre.protocols.blob.request import BlobRequest, Operation
-from zaffre.services.conditions import ANY, Conditions
-from zaffre.store.blobs import Blob
+from zaffre.errors import InvalidInput, NotServed
+from zaffre.protocols.blob import documents, headers, refused
+from zaffre.protocols.blob.account_information import INFORMATION
+from zaffre.protocols.blob.copying import abort_copy, copy_blob, put_blob_from_url, put_block_from_url
+from zaffre.protocols.blob.request import BlobRequest, Operation, Table
+from zaffre.protocols.blob.writing import overwriting, written
 
 ONE_PIECE = 1024 * 1024  # up to here an answer is read at once, which spares the threads' to and fro
 MD5_RANGE = 4 * 1024 * 1024  # Azure's own limit for hashing a range on the way
@@ -25,11 +22,10 @@ MD5_RANGE = 4 * 1024 * 1024  # Azure's own limit for hashing a range on the way
 async def put_blob(request: BlobRequest) -> Response:
     call = request.call
     kind = call.headers.get("x-ms-blob-type", "")
-    if "x-ms-copy-source" in call.headers and not kind:
-        return await _copy(request)
-    _refuse_source(request)
     if kind in ("AppendBlob", "PageBlob"):
-        raise NotServed(f"This server has block blobs only; '{kind}' is not served.")
+        raise refused.kind(kind)
+    if "x-ms-copy-source" in call.headers and kind in ("", "BlockBlob"):
+        return await (put_blob_from_url(request) if kind else copy_blob(request))
     if kind != "BlockBlob":
         message = "The header x-ms-blob-type must say 'BlockBlob'."
         raise InvalidInput(message, code="MissingRequiredHeader" if not kind else "InvalidHeaderValue")
@@ -38,7 +34,7 @@ async def put_blob(request: BlobRequest) -> Response:
     md5 = headers.body_md5(call) or announced
     if announced is not None and md5 != announced:
         raise InvalidInput("Content-MD5 and x-ms-blob-content-md5 differ.", code="Md5Mismatch")
-    blob = await _overwriting(
+    blob = await overwriting(
         request,
         lambda conditions: request.storage.blobs.put(
             *request.at,
@@ -50,12 +46,13 @@ async def put_blob(request: BlobRequest) -> Response:
             conditions=conditions,
         ),
     )
-    return Response(None, 201, {**_written(blob), **({"content-md5": blob.md5} if blob.md5 else {})})
+    return Response(None, 201, {**written(blob), **({"content-md5": blob.md5} if blob.md5 else {})})
 
 
 async def put_block(request: BlobRequest) -> Response:
     call = request.call
-    _refuse_source(request)
+    if "x-ms-copy-source" in call.headers:
+        return await put_block_from_url(request)
     block = documents.check_block_id(call.query.get("blockid", ""))
     size, md5 = headers.body_size(call, headers.BLOCK_LIMIT), headers.body_md5(call)
     await request.storage.blobs.stage_block(*request.at, block, call.chunks(), size=size, md5=md5)
@@ -69,7 +66,7 @@ async def put_block_list(request: BlobRequest) -> Response:
     if md5 is not None and hashlib.md5(body, usedforsecurity=False).digest() != md5:
         raise InvalidInput("The MD5 of the block list is not the one that was announced.", code="Md5Mismatch")
     picks = await asyncio.to_thread(documents.parse_block_list, body)
-    blob = await _overwriting(
+    blob = await overwriting(
         request,
         lambda conditions: request.storage.blobs.commit_blocks(
             *request.at,
@@ -79,7 +76,7 @@ async def put_block_list(request: BlobRequest) -> Response:
             conditions=conditions,
         ),
     )
-    return Response(None, 201, _written(blob))
+    return Response(None, 201, written(blob))
 
 
 async def get_block_list(request: BlobRequest) -> Response:
@@ -98,7 +95,7 @@ async def get_block_list(request: BlobRequest) -> Response:
 
 async def set_metadata(request: BlobRequest) -> Response:
     given, conditions = headers.metadata(request.call), headers.conditions(request.call)
-    return Response(None, 200, _written(await request.storage.blobs.set_metadata(*request.at, given, conditions)))
+    return Response(None, 200, written(await request.storage.blobs.set_metadata(*request.at, given, conditions)))
 
 
 async def set_properties(request: BlobRequest) -> Response:
@@ -150,55 +147,6 @@ async def delete_blob(request: BlobRequest) -> Response:
     return Response(None, 202, {"x-ms-delete-type-permanent": "true"})
 
 
-def _refuse_source(request: BlobRequest) -> None:
-    if "x-ms-copy-source" in request.call.headers:
-        raise NotServed("Bytes are not fetched from an address; copy a whole blob (Copy Blob) or send the bytes.")
-
-
-async def _copy(request: BlobRequest) -> Response:
-    """Copy Blob, which is done when it is answered: only a row is written."""
-    call, storage = request.call, request.storage
-    source = urlsplit(call.headers["x-ms-copy-source"])
-    if source.netloc.lower() not in storage.hosts | {call.headers.get("host", "").lower()}:
-        raise NotServed(f"Copies are made from blobs of this server only, not from '{source.netloc[:100]}'.")
-    if not address.owns(source.path.removeprefix("/").partition("/")[0]):
-        raise InvalidInput("The copy source is not the address of a blob.", code="InvalidHeaderValue")
-    place = address.parse(source.path)
-    query = {name.lower(): value for name, value in parse_qsl(source.query)}
-    if "sig" in query:
-        (await storage.door.of_signature(call, query, place, storage.now())).check("o", "r")
-    else:
-        _check_same_caller(request, place)
-    given = headers.metadata(call) or None
-    blob = await _overwriting(
-        request,
-        lambda conditions: storage.blobs.copy(
-            *request.at, (place.account, place.container, place.blob), metadata=given, conditions=conditions
-        ),
-    )
-    return Response(None, 202, {**headers.stamp(blob), "x-ms-copy-id": blob.etag[2:], "x-ms-copy-status": "success"})
-
-
-def _check_same_caller(request: BlobRequest, source: Address) -> None:
-    """A source without a signature of its own is read with the request's credential, if that reaches so far."""
-    grant = request.caller.grant
-    if source.account != request.address.account or (grant is not None and grant.container is not None):
-        raise Denied("The copy source needs a SAS of its own in its address.", code="CannotVerifyCopySource")
-    request.caller.check("o", "r")
-
-
-async def _overwriting(request: BlobRequest, write: Callable[[Conditions], Awaitable[Blob]]) -> Blob:
-    """Do a write; one who may only create must not replace what is there."""
-    conditions = headers.conditions(request.call)
-    if request.caller.may("o", "w"):
-        return await write(conditions)
-    try:
-        return await write(msgspec.structs.replace(conditions, none_match=(*conditions.none_match, ANY)))
-    except Conflict:
-        message = "The blob exists, and the signature allows to create blobs but not to replace them (w)."
-        raise Denied(message, code="UnauthorizedBlobOverwrite") from None
-
-
 def _overrides(request: BlobRequest) -> dict[str, str]:
     """Response headers that the SAS sets."""
     found = request.caller.grant.overrides if request.caller.grant is not None else {}
@@ -210,20 +158,18 @@ def _overrides(request: BlobRequest) -> dict[str, str]:
     return found
 
 
-def _written(blob: Blob) -> dict[str, str]:
-    return {**headers.stamp(blob), "x-ms-request-server-encrypted": "false"}
-
-
-BLOB_OPERATIONS = {
-    ("PUT", ""): Operation("Put Blob", put_blob, "o", "wc"),
-    ("PUT", "block"): Operation("Put Block", put_block, "o", "wc"),
-    ("PUT", "blocklist"): Operation("Put Block List", put_block_list, "o", "wc"),
-    ("PUT", "metadata"): Operation("Set Blob Metadata", set_metadata, "o", "w"),
-    ("PUT", "properties"): Operation("Set Blob Properties", set_properties, "o", "w"),
-    ("GET", "blocklist"): Operation("Get Block List", get_block_list, "o", "r"),
-    ("GET", "metadata"): Operation("Get Blob Metadata", get_metadata, "o", "r"),
-    ("HEAD", "metadata"): Operation("Get Blob Metadata", get_metadata, "o", "r"),
-    ("HEAD", ""): Operation("Get Blob Properties", head_blob, "o", "r"),
-    ("GET", ""): Operation("Get Blob", get_blob, "o", "r"),
-    ("DELETE", ""): Operation("Delete Blob", delete_blob, "o", "d"),
+BLOB_OPERATIONS: Table = {
+    **INFORMATION,
+    ("PUT", "", ""): Operation("Put Blob", put_blob, "o", "wc"),
+    ("PUT", "", "block"): Operation("Put Block", put_block, "o", "wc"),
+    ("PUT", "", "blocklist"): Operation("Put Block List", put_block_list, "o", "wc"),
+    ("PUT", "", "copy"): Operation("Abort Copy Blob", abort_copy, "o", "wc"),
+    ("PUT", "", "metadata"): Operation("Set Blob Metadata", set_metadata, "o", "w"),
+    ("PUT", "", "properties"): Operation("Set Blob Properties", set_properties, "o", "w"),
+    ("GET", "", "blocklist"): Operation("Get Block List", get_block_list, "o", "r"),
+    ("GET", "", "metadata"): Operation("Get Blob Metadata", get_metadata, "o", "r"),
+    ("HEAD", "", "metadata"): Operation("Get Blob Metadata", get_metadata, "o", "r"),
+    ("HEAD", "", ""): Operation("Get Blob Properties", head_blob, "o", "r"),
+    ("GET", "", ""): Operation("Get Blob", get_blob, "o", "r"),
+    ("DELETE", "", ""): Operation("Delete Blob", delete_blob, "o", "d"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Container as Container_
 from collections.abc import Iterable
 from typing import Literal, cast
 from xml.parsers import expat
@@ -28,6 +29,13 @@ _CONTENT = {
     "content-encoding": "Content-Encoding",
     "content-language": "Content-Language",
     "content-disposition": "Content-Disposition",
+}
+_COPY = {
+    "x-ms-copy-id": "CopyId",
+    "x-ms-copy-source": "CopySource",
+    "x-ms-copy-status": "CopyStatus",
+    "x-ms-copy-progress": "CopyProgress",
+    "x-ms-copy-completion-time": "CopyCompletionTime",
 }
 
 
@@ -65,16 +73,34 @@ def blob_list(
     delimiter: str,
     marker: str,
     limit: int,
-    with_metadata: bool,
+    includes: Container_[str],
 ) -> str:
-    """`EnumerationResults`, blobs and prefixes in one order."""
+    """`EnumerationResults`, blobs and prefixes in one order; of `includes`, `metadata` and `copy` add something."""
+    elements = {**_CONTENT, **_COPY} if "copy" in includes else _CONTENT
     parts = [_open(endpoint, container, prefix=prefix, delimiter=delimiter, marker=marker, limit=limit), "<Blobs>"]
     for entry in page.entries:
         if isinstance(entry, str):
             parts.append(f"<BlobPrefix><Name>{_text(entry)}</Name></BlobPrefix>")
         else:
-            parts.append(_blob(entry, with_metadata))
+            parts.append(_blob(entry, elements, "metadata" in includes))
     return "".join([*parts, "</Blobs>", _close(marker_of(page.next) if page.next else "")])
+
+
+def service_properties() -> str:
+    """What this server does of Azure's services beside the blobs: none of them."""
+    off = "<Version>1.0</Version><Enabled>false</Enabled><RetentionPolicy><Enabled>false</Enabled></RetentionPolicy>"
+    return (
+        f"{_HEAD}<StorageServiceProperties>"
+        "<Logging><Version>1.0</Version><Read>false</Read><Write>false</Write><Delete>false</Delete>"
+        "<RetentionPolicy><Enabled>false</Enabled></RetentionPolicy></Logging>"
+        f"<HourMetrics>{off}</HourMetrics><MinuteMetrics>{off}</MinuteMetrics><Cors/>"
+        "<DeleteRetentionPolicy><Enabled>false</Enabled></DeleteRetentionPolicy>"
+        "<StaticWebsite><Enabled>false</Enabled></StaticWebsite></StorageServiceProperties>"
+    )
+
+
+def no_access_policies() -> str:
+    return f"{_HEAD}<SignedIdentifiers/>"
 
 
 def block_list(committed: Iterable[Block] | None, staged: Iterable[Block] | None) -> str:
@@ -166,8 +192,9 @@ def _close(following: str) -> str:
     return f"<NextMarker>{_text(following)}</NextMarker></EnumerationResults>"
 
 
-def _blob(blob: Blob, with_metadata: bool) -> str:
-    content = "".join(f"<{_CONTENT[name]}>{_text(value)}</{_CONTENT[name]}>" for name, value in blob.headers.items())
+def _blob(blob: Blob, elements: dict[str, str], with_metadata: bool) -> str:
+    told = ((elements[name], value) for name, value in blob.headers.items() if name in elements)
+    content = "".join(f"<{name}>{_text(value)}</{name}>" for name, value in told)
     md5 = f"<Content-MD5>{_text(blob.md5)}</Content-MD5>" if blob.md5 else ""
     found = (
         f"<Blob><Name>{_text(blob.name)}</Name><Properties>"

@@ -8,7 +8,7 @@ import functools
 import re
 from email.utils import formatdate, parsedate_to_datetime
 
-from zaffre.errors import InvalidInput, NotServed, TooLarge, ZaffreError
+from zaffre.errors import InvalidInput, TooLarge, ZaffreError
 from zaffre.gateway.call import Call
 from zaffre.services.blobs import OCTETS, Content
 from zaffre.services.conditions import ANY, REPLACES, REPLACES_MARK, Conditions
@@ -21,18 +21,7 @@ _METADATA = "x-ms-meta-"
 _METADATA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _CONTENT = ("cache-control", "content-encoding", "content-language", "content-disposition")
-# Ignoring one of these would promise what we do not do.
-_UNSERVED = (
-    "x-ms-lease-id",
-    "x-ms-tags",
-    "x-ms-if-tags",
-    "x-ms-encryption-key",
-    "x-ms-encryption-scope",
-    "x-ms-content-crc64",
-    "x-ms-structured-body",
-    "x-ms-immutability-policy-until-date",
-    "x-ms-legal-hold",
-)
+_COPIED = "x-ms-copy-"  # how a blob remembers that it was copied, until somebody writes or describes it anew
 
 
 class InvalidRange(ZaffreError):
@@ -40,18 +29,6 @@ class InvalidRange(ZaffreError):
 
     status = 416
     code = "InvalidRange"
-
-
-def refuse_unserved(call: Call) -> None:
-    """Raise NotServed for headers and parameters of features that are not here."""
-    for name in _UNSERVED:
-        if name in call.headers:
-            raise NotServed(f"This server has no support for the header '{name}'. Leave it out.")
-    for name in ("snapshot", "versionid"):
-        if call.query.get(name):
-            raise NotServed(f"This server keeps no snapshots or versions of blobs; leave '{name}' out.")
-    if call.headers.get("x-ms-access-tier", "Hot").lower() != "hot":
-        raise NotServed("This server has one access tier, Hot.")
 
 
 def conditions(call: Call) -> Conditions:
@@ -69,6 +46,16 @@ def conditions(call: Call) -> Conditions:
         none_match=none_match,
         modified_since=_time(call, "if-modified-since"),
         unmodified_since=_time(call, "if-unmodified-since"),
+    )
+
+
+def source_conditions(call: Call) -> Conditions:
+    """Those of a copy's source."""
+    return Conditions(
+        match=_etags(call.headers.get("x-ms-source-if-match", "")),
+        none_match=_etags(call.headers.get("x-ms-source-if-none-match", "")),
+        modified_since=_time(call, "x-ms-source-if-modified-since"),
+        unmodified_since=_time(call, "x-ms-source-if-unmodified-since"),
     )
 
 
@@ -99,9 +86,9 @@ def content(call: Call, *, fall_back: bool) -> Content:
     )
 
 
-def body_md5(call: Call) -> bytes | None:
-    """The MD5 the body must have."""
-    text = call.headers.get("content-md5")
+def body_md5(call: Call, name: str = "content-md5") -> bytes | None:
+    """The MD5 the body must have, by this header."""
+    text = call.headers.get(name)
     return _md5(text) if text else None
 
 
@@ -114,9 +101,9 @@ def body_size(call: Call, limit: int) -> int | None:
     return size
 
 
-def byte_range(call: Call, size: int) -> tuple[int, int] | None:
-    """First byte and the one behind the last, of `x-ms-range` or `Range`; None when all is asked for."""
-    text = call.headers.get("x-ms-range") or call.headers.get("range")
+def byte_range(call: Call, size: int, names: tuple[str, ...] = ("x-ms-range", "range")) -> tuple[int, int] | None:
+    """First byte and the one behind the last, of the first of these headers; None when all is asked for."""
+    text = next((call.headers[name] for name in names if call.headers.get(name)), "")
     if not text:
         return None
     match = _RANGE.fullmatch(text.replace(" ", ""))
@@ -154,6 +141,22 @@ def describe(blob: Blob) -> dict[str, str]:
         **blob.headers,
         **metadata_of(blob),
     }
+
+
+def copied(source: str, size: int, id_: str, at: int) -> dict[str, str]:
+    """What a blob remembers of the copy that made it."""
+    return {
+        f"{_COPIED}id": id_,
+        f"{_COPIED}source": source,
+        f"{_COPIED}status": "success",
+        f"{_COPIED}progress": f"{size}/{size}",
+        f"{_COPIED}completion-time": http_date(at),
+    }
+
+
+def own(found: dict[str, str]) -> dict[str, str]:
+    """A blob's headers without those of the copy that made it."""
+    return {name: value for name, value in found.items() if not name.startswith(_COPIED)}
 
 
 def metadata_of(blob: Blob) -> dict[str, str]:

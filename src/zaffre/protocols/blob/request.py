@@ -15,12 +15,13 @@ from zaffre.services.blobs import Blobs
 
 @dataclass(frozen=True)
 class Storage:
-    """The services an operation may use; `hosts` are our own, `host:port`."""
+    """The services an operation may use. `hosts` are our own, `host:port`; `answer` does a request inside another."""
 
     blobs: Blobs
     door: Door
     hosts: frozenset[str]
     now: Callable[[], int]
+    answer: Callable[[Call, Address], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,7 @@ class Operation:
     answer: Callable[[BlobRequest], Awaitable[Response]]
     resource: str
     permissions: str
+
+
+Table = dict[tuple[str, str, str], Operation]
+"""Verb, `restype` and `comp` -> operation."""
