@@ -19,6 +19,7 @@ LINES = 20
 PRINT = f"for i in $(seq 1 {LINES}); do echo line $i; done"
 EXPECTED = "".join(f"line {i}\n" for i in range(1, LINES + 1))
 BEFORE_START = (jobs.NOT_STARTED, jobs.PREPARING, jobs.QUEUED, jobs.STARTING)
+DELETIONS = {when: f"jobs/doomed-{when}/{jobs.FINALIZING}>{jobs.CANCELED}/{when}" for when in ("before", "after")}
 KILLS = [(old, new, when) for old, new in jobs.TRANSITIONS for when in ("before", "after")]
 
 
@@ -43,7 +44,7 @@ def dying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PatientServer]:
         tmp_path_factory.mktemp("chaos") / "home",
         arguments=("--application", "tests.chaos.failing_application", "--longest-delay", "0.2"),
         environment={
-            crashpoint.VARIABLE: ";".join(point(*kill) for kill in KILLS),
+            crashpoint.VARIABLE: ";".join([*(point(*kill) for kill in KILLS), *DELETIONS.values()]),
             "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src"))),
         },
     )
@@ -60,7 +61,10 @@ def test_a_job_survives_the_death_of_the_application(dying: PatientServer, old: 
         command += "; sleep 600"
     elif new == jobs.FAILED:
         command += "; exit 3"
-    assert dying.put_job(name, command).status in (200, 201)
+    outputs = {"made": {"jobOutputType": "uri_folder", "assetName": name}} if new == jobs.COMPLETED else {}
+    if outputs:
+        command += "; touch ${{outputs.made}}/file"
+    assert dying.put_job(name, command, outputs=outputs).status in (200, 201)
     if canceled:
         held_in = old if new == jobs.CANCEL_REQUESTED else jobs.RUNNING
         eventually(lambda: dying.status(name), lambda state: state == held_in, what=f"{name} to be {held_in}")
@@ -83,7 +87,27 @@ def test_a_job_survives_the_death_of_the_application(dying: PatientServer, old: 
     else:
         assert dying.job_log(name) == EXPECTED
     assert (details["error"] is None) == (not failed)
+    if outputs:
+        versions = dying.request("GET", f"{dying.scope}/data/{name}/versions?{ARM}").json["value"]
+        assert [version["name"] for version in versions] == ["1"], "an output is registered exactly once"
     folder = next((dying.home / "jobs").iterdir(), dying.home) / name
+    eventually(folder.exists, lambda there: not there, what=f"the folder of {name} to go")
+
+
+@pytest.mark.parametrize("when", DELETIONS)
+def test_a_deleted_job_is_gone_whenever_the_application_dies(dying: PatientServer, when: str) -> None:
+    name = f"doomed-{when}"
+    assert dying.put_job(name, f"{PRINT}; sleep 600").status in (200, 201)
+    eventually(lambda: dying.status(name), lambda state: state == jobs.RUNNING, what=f"{name} to run")
+    path = f"{dying.scope}/jobs/{name}?{ARM}"
+    assert dying.request("DELETE", path).status == 202
+    mark = crashpoint.mark(dying.home / "run" / "crashpoints", DELETIONS[when])
+    eventually(mark.exists, bool, what=f"the death at {mark.name}")
+    eventually(lambda: dying.request("GET", path).status, lambda status: status == 404, what=f"the end of {name}")
+    folder = next((dying.home / "jobs").iterdir(), dying.home) / name
+    dying.put_job(name, PRINT)  # the name is free, and the old job's folder is none of the new one's
+    assert dying.wait_for_job(name) == jobs.COMPLETED
+    assert dying.job_log(name) == EXPECTED
     eventually(folder.exists, lambda there: not there, what=f"the folder of {name} to go")
 
 
@@ -117,5 +141,6 @@ def test_the_list_of_transitions_is_whole() -> None:
                     jobs.move(None, None, (old,), new)  # type: ignore[arg-type]
     sources = sorted((ROOT / "src" / "zaffre").rglob("*.py"))
     movers = {str(path.relative_to(ROOT / "src" / "zaffre")) for path in sources if ".transition(" in path.read_text()}
-    # The tracking service's own guard keeps it off jobs; the endpoints' controller moves resources, not runs.
-    assert movers == {"store/jobs.py", "store/tracking/runs.py", "services/tracking/runs.py", "control/endpoints.py"}
+    # The tracking service's own guard keeps it off jobs; two controllers move resources, not runs.
+    resources = {"control/endpoints.py", "control/instances.py"}
+    assert movers == {"store/jobs.py", "store/tracking/runs.py", "services/tracking/runs.py", *resources}

@@ -225,6 +225,11 @@ def test_a_build_failure_ends_the_job_with_the_resolvers_words(
     submitted = ml.jobs.create_or_update(job)
     with pytest.raises(JobException, match="surely-no-such-package-zaffre"):
         ml.jobs.stream(submitted.name)
+    # What the resolver said is a log of the job, shown by every client and kept with its artifacts.
+    log = client_environment.job_log(submitted.name, "azureml-logs/20_image_build_log.txt")
+    assert "surely-no-such-package-zaffre" in log
+    ml.jobs.download(submitted.name, download_path=str(tmp_path / "down"))
+    assert (tmp_path / "down/artifacts/azureml-logs/20_image_build_log.txt").read_text() == log
 
 
 @pytest.mark.slow
