@@ -71,3 +71,9 @@ def bare() -> Any:
     from azure.ai.ml.entities import Environment
 
     return Environment(image="python:3.11")
+
+
+@pytest.fixture(scope="session")
+def tracking_uri(ml: Any, client_environment: ZaffreServer) -> str:
+    """As the SDK tells it."""
+    return str(ml.workspaces.get(client_environment.credentials["workspace"]).mlflow_tracking_uri)

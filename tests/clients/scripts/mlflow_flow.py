@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import mlflow
@@ -24,7 +25,7 @@ class Doubled(mlflow.pyfunc.PythonModel):
 
 
 def main() -> dict:
-    found: dict = {"version": mlflow.__version__, "uri": mlflow.get_tracking_uri()}
+    found: dict = {"version": mlflow.__version__, "plugin": find_spec("azureml") is not None}
     mlflow.set_experiment(NAME)
     client = MlflowClient()
     with mlflow.start_run(run_name="parent", tags={"k": "v"}) as run:
