@@ -9,8 +9,9 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import InvalidInput, NotFound
-from zaffre.services.kinds.job_data import DATA_TYPES
+from zaffre.services.model_sources import uri_of
 from zaffre.services.places import Places
+from zaffre.services.run_filters import Wanted
 from zaffre.services.tracking.runs import apply_tags
 from zaffre.services.workspaces import Workspace
 from zaffre.store import jobs
@@ -20,6 +21,7 @@ from zaffre.store.tracking import runs
 from zaffre.store.tracking.records import Run
 from zaffre.store.unit import Actor, Unit
 
+_PIECE = 200  # children read at a time while a filter looks for its own
 _OUTPUT = re.compile(r"azureml://jobs/(?P<job>[^/]+)/outputs/(?P<name>[^/]+)")
 
 
@@ -50,23 +52,27 @@ class History:
         return run, job
 
     async def children(
-        self, workspace: Workspace, run_id: str, after: int | None, limit: int
+        self, workspace: Workspace, run_id: str, wanted: Wanted, after: int | None, limit: int
     ) -> tuple[list[tuple[Run, JobRow | None]], int | None]:
-        """A page of the runs directly below one, with the jobs some of them are, and where the next page begins."""
+        """A page of the runs directly below one that are `wanted`, with the jobs some are, and the key it ended at if there are more."""
 
-        def work(conn: sa.Connection) -> tuple[list[tuple[Run, JobRow | None]], int | None] | None:
+        def work(conn: sa.Connection) -> tuple[list[tuple[Run, JobRow | None]], int | None]:
             if runs.find(conn, workspace.id, run_id) is None:
-                return None
-            found = runs.children(conn, workspace.id, run_id, after=after, limit=limit + 1)
-            page = runs.with_data(conn, found[:limit])
+                raise _missing(workspace, run_id)
+            found: list[Run] = []
+            last, piece = after, max(limit + 1, _PIECE)
+            while len(found) <= limit:
+                heads = runs.children(conn, workspace.id, run_id, after=last, limit=piece)
+                found += [run for run in runs.with_data(conn, heads) if wanted(run)]
+                if len(heads) < piece:
+                    break
+                last = heads[-1].pk
+            page = found[:limit]
             known = {job.run: job for job in jobs.of_runs(conn, [run.head.pk for run in page])}
             following = page[-1].head.pk if len(found) > limit else None
             return [(run, known.get(run.head.pk)) for run in page], following
 
-        found = await self._database.read(work)
-        if found is None:
-            raise _missing(workspace, run_id)
-        return found
+        return await self._database.read(work)
 
     async def resolve(self, workspace: Workspace, asset: str, field: str) -> tuple[str, str] | None:
         """The datastore address and the type of an output of a job or of a version of data or of a model; None for none."""
@@ -75,14 +81,16 @@ class History:
             output = job.body["properties"]["outputs"].get(match["name"]) if job is not None else None
             if job is None or output is None:
                 return None
-            return job.server["resolved"]["outputs"][match["name"]]["uri"], _as_data(output["jobOutputType"])
+            return job.server["resolved"]["outputs"][match["name"]]["uri"], output["jobOutputType"]
         try:
             found = await self._places.asset(workspace, asset, field)
         except NotFound:
             return None
         properties = found.row.body["properties"]
         uri: str = properties.get("dataUri") or properties["modelUri"]
-        return uri, _as_data(properties.get("dataType") or properties["modelType"])
+        if uri.startswith("/"):  # in our own storage, kept without the server's address
+            uri = uri_of(workspace, await self._places.resolve(workspace, uri, field))
+        return uri, properties.get("dataType") or properties["modelType"]
 
     async def change(
         self, actor: Actor, workspace: Workspace, run_id: str, experiment: str | None, change: Change
@@ -121,11 +129,6 @@ class History:
             return fresh
 
         return await self._database.write(work)
-
-
-def _as_data(kind: str) -> str:
-    """A model is told as a folder: the SDK fails on the other words (wire.md §8.3)."""
-    return kind if kind in DATA_TYPES else "uri_folder"
 
 
 def _missing(workspace: Workspace, run_id: str) -> NotFound:

@@ -6,7 +6,7 @@ import csv
 import mimetypes
 import re
 from importlib import resources
-from typing import Any
+from typing import Annotated
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -21,6 +21,7 @@ from zaffre.protocols.history import shape
 from zaffre.protocols.history.artifacts import ArtifactHandlers
 from zaffre.protocols.history.data import DataHandlers
 from zaffre.runtime import iso
+from zaffre.services import run_filters
 from zaffre.services.history import Change, History
 from zaffre.services.logs import Logs
 from zaffre.services.tokens import Tokens
@@ -28,8 +29,13 @@ from zaffre.services.workspaces import Workspaces
 from zaffre.settings import Settings
 from zaffre.store import jobs
 
-CHILDREN = 500
-READS = ("Runs_GetRunData", "DataVersion_BatchGetResolvedUris", "DataVersion_GetByAssetId")
+CHILDREN = 500  # of a run, to a page
+READS = (
+    "Runs_GetRunData",
+    "DataVersion_BatchGetResolvedUris",
+    "DataVersion_GetByAssetId",
+    "Models_BatchGetResolvedUris",
+)
 
 
 def routes(
@@ -53,7 +59,8 @@ def routes(
         "Runs_GetChildByExperimentId": handlers.children,
         "Runs_GetChildByExperimentName": handlers.children,
         "Runs_GetRunData": handlers.run_data,
-        "DataVersion_BatchGetResolvedUris": handlers.resolve_outputs,
+        "DataVersion_BatchGetResolvedUris": handlers.resolve_data,
+        "Models_BatchGetResolvedUris": handlers.resolve_models,
         "Runs_AddOrModifyByExperimentId": handlers.change,
         "Runs_AddOrModifyByExperimentName": handlers.change,
         "Runs_AddOrModifyExperiment": handlers.change,
@@ -104,7 +111,7 @@ def routes(
 
 
 class ResolveUris(msgspec.Struct, kw_only=True):
-    values: list[str]
+    values: Annotated[list[str], msgspec.Meta(max_length=1000)]
 
 
 class _Handlers:
@@ -130,41 +137,46 @@ class _Handlers:
         return json_answer(shape.details(run, job, files))
 
     async def children(self, call: Call) -> Response:
-        """A page of the runs below one, oldest first; the SDK follows `nextLink`, others send the token back."""
-        for name in ("$filter", "$orderby", "$count"):
-            if call.query.get(name):
-                raise NotServed(
-                    f"Query '{name}' of a run's children is not served; search runs with MLflow.", target=name
-                )
-        after = _number(call, "$continuationtoken", None, 10**18)
-        limit = _number(call, "$top", CHILDREN, CHILDREN) or CHILDREN
-        found, following = await self._history.children(call.workspace, call.params["runId"], after, limit)
-        answer: dict[str, Any] = {"value": [shape.run_answer(run, job) for run, job in found]}
-        if following is not None:
-            token = str(following)
-            query = urlencode({**call.query, "$continuationtoken": token}, quote_via=quote)
-            answer |= {
-                "continuationToken": token,
-                "nextLink": f"{public_address(call, self._settings)}{call.raw_path}?{query}",
-            }
-        return json_answer(answer)
+        query = call.query
+        if query.get("$orderby", "").lower() not in ("", "createdutc", "createdutc asc"):
+            raise NotServed(
+                f"Query '$orderby': children come by the time they were made, not by '{query['$orderby'][:50]}'."
+            )
+        limit = number(query, "$top", CHILDREN, 1, 10_000)
+        after = number(query, "$continuationtoken", 0, 0, 2**62)
+        wanted = run_filters.parse(query.get("$filter"))
+        found, following = await self._history.children(call.workspace, call.params["runId"], wanted, after, limit)
+        token = None if following is None else str(following)
+        link = None
+        if token is not None and "$top" not in query:  # `$top` asks for that many in all; the token leads on
+            rest = urlencode({**query, "$continuationtoken": token}, quote_via=quote)
+            link = f"{public_address(call, self._settings)}{call.raw_path}?{rest}"
+        values = [shape.run_answer(*one) for one in found]
+        more = {name: value for name, value in (("continuationToken", token), ("nextLink", link)) if value}
+        return json_answer({"value": values, **more})
 
     async def run_data(self, call: Call) -> Response:
         """A run with its data outputs, which `download` then asks to be resolved (wire.md §6.3)."""
         body = await call.document()
         run, job = await self._history.run(call.workspace, str(body.get("runId", "")))
-        answer = {**shape.run_answer(run, job), "outputs": shape.output_assets(job)}
-        return json_answer({"runMetadata": answer})
+        outputs = shape.output_assets(job, shape.words(call.headers.get("user-agent", "")))
+        return json_answer({"runMetadata": {**shape.run_answer(run, job), "outputs": outputs}})
 
-    async def resolve_outputs(self, call: Call) -> Response:
-        """Where data outputs lie; what is not there is left out, as the service does."""
-        body = await call.parse(ResolveUris)
-        values = {}
-        for asset in body.values:
-            found = await self._history.resolve(call.workspace, asset, "values")
-            if found is not None:
-                values[asset] = {"uri": found[0], "type": found[1]}
+    async def resolve_data(self, call: Call) -> Response:
+        """Where data lies; what is not there is left out, as the service does."""
+        words = shape.words(call.headers.get("user-agent", ""))
+        found = await self._resolve(call)
+        values = {id_: {"uri": uri, "type": words[shape.data_type(kind)]} for id_, (uri, kind) in found.items()}
         return json_answer({"values": values})
+
+    async def resolve_models(self, call: Call) -> Response:
+        found = await self._resolve(call)
+        return json_answer({"values": {id_: {"path": uri, "type": kind} for id_, (uri, kind) in found.items()}})
+
+    async def _resolve(self, call: Call) -> dict[str, tuple[str, str]]:
+        body = await call.parse(ResolveUris)
+        found = {id_: await self._history.resolve(call.workspace, id_, "values") for id_ in body.values}
+        return {id_: one for id_, one in found.items() if one is not None}
 
     async def change(self, call: Call) -> Response:
         change = await call.parse(Change)
@@ -227,12 +239,15 @@ class _Handlers:
         return StreamingResponse(chunks, headers=headers, media_type=safe)
 
 
-def _number(call: Call, name: str, default: int | None, most: int) -> int | None:
-    given = call.query.get(name)
-    if not given:
-        return default
-    if not re.fullmatch(r"[0-9]{1,18}", given) or not 1 <= int(given) <= most:
+def number(query: dict[str, str], name: str, absent: int, least: int, most: int) -> int:
+    """A whole number of the query. Raises InvalidInput for anything else."""
+    text = query.get(name)
+    if not text:
+        return absent
+    if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
         raise InvalidInput(
-            f"Query '{name}': '{given[:50]}'; expected a number from 1 to {most}.", code="InvalidField", target=name
+            f"Query '{name}': '{text[:50]}'; expected a number from {least} to {most}.",
+            code="InvalidField",
+            target=name,
         )
-    return int(given)
+    return int(text)

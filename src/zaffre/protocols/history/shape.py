@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from zaffre.runtime import iso
 from zaffre.services.kinds.job_data import DATA_TYPES
 from zaffre.services.kinds.jobs import NOT_AVAILABLE, registered, unavailable
+from zaffre.services.run_filters import run_type
 from zaffre.store.jobs import JobRow
 from zaffre.store.tracking.records import Run
+
+Words = dict[str, str]
+ARM_WORDS: Words = {kind: kind for kind in DATA_TYPES}
+OLD_WORDS: Words = {"uri_file": "UriFile", "uri_folder": "UriFolder", "mltable": "MLTable"}
+_SDK = re.compile(r"azure-ai-ml/(\d{1,4})\.(\d{1,4})")
 
 
 def run_answer(run: Run, job: JobRow | None) -> dict[str, Any]:
@@ -23,7 +30,7 @@ def run_answer(run: Run, job: JobRow | None) -> dict[str, Any]:
         "status": head.status,
         "experimentId": head.experiment_id,
         "experimentName": head.experiment_name,
-        "runType": "azureml.scriptrun" if job is not None else "mlflow.run",
+        "runType": run_type(run),
         "parentRunId": head.parent,
         "rootRunId": head.root,
         "hidden": head.hidden,
@@ -45,18 +52,30 @@ def run_answer(run: Run, job: JobRow | None) -> dict[str, Any]:
     }
 
 
-def output_assets(job: JobRow | None) -> dict[str, Any]:
-    """The named outputs as `rundata` lists them. A model is told as a folder: the SDK fails on the other words (wire.md §8.3)."""
+def output_assets(job: JobRow | None, words: Words) -> dict[str, Any]:
+    """The named outputs as `rundata` lists them, by what they became if they were registered."""
     if job is None:
         return {}
     kinds = {name: value["jobOutputType"] for name, value in job.body["properties"]["outputs"].items()}
     return {
         name: {
             "assetId": registered(job.server, name) or f"azureml://jobs/{job.id}/outputs/{name}",
-            "type": kind if kind in DATA_TYPES else "uri_folder",
+            "type": words[data_type(kind)],
         }
         for name, kind in kinds.items()
     }
+
+
+def data_type(kind: str) -> str:
+    """A type as one of data's. A model is told as a folder: the SDK fails on the other words (wire.md §8.3)."""
+    return kind if kind in DATA_TYPES else "uri_folder"
+
+
+def words(user_agent: str) -> Words:
+    """How the client spells the types of data: azure-ai-ml before 1.35 downloads only what is told in the older way."""
+    match = _SDK.search(user_agent)
+    old = match is not None and (int(match[1]), int(match[2])) < (1, 35)
+    return OLD_WORDS if old else ARM_WORDS
 
 
 def service_instances(job: JobRow | None, node: int) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""The oldest azure-ai-ml that is supported, in an environment of its own, does what the newest does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import venvs
+from tests.support.zaffre_server import ZaffreServer
+
+SCRIPT = Path(__file__).parent / "scripts" / "sdk_flow.py"
+
+
+@pytest.fixture(scope="module")
+def oldest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdk") / "oldest"
+    return venvs.make(folder, "azure-ai-ml==1.28.*", "azure-identity", "opentelemetry-sdk<1.45")
+
+
+def test_the_main_flows(client_environment: ZaffreServer, oldest: Path) -> None:
+    server = client_environment
+    variables = {
+        **server.variables,
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(server.home),
+        "AZUREML_ARTIFACTS_DEFAULT_TIMEOUT": "60",
+    }
+    done = subprocess.run(
+        [str(oldest), "-P", "-W", "ignore", str(SCRIPT), "oldest-sdk"],
+        env=variables, cwd=server.home, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+    assert "read ab" in done.stdout, "the job's log was not streamed"
+    found = json.loads(done.stdout.partition("FOUND ")[2])
+    assert found["version"].startswith("1.28.")
+    assert found["workspace"] == server.credentials["workspace"]
+    assert found["data"] == ["1", "1"]
+    assert found["environment"] == ["1", ["1"]]
+    assert found["status"] == "Completed"
+    assert {Path(one).name for one in found["downloaded"]} >= {"std_log.txt", "end.txt", "twice.txt"}
+    assert found["listed"] == 0, "an archived job is in no list"
+    assert found["model"] == ["1", ["abab"]]
+    assert found["endpoint"] == ["Succeeded", True]
+    assert "only MLflow models are served without a scoring script" in found["refused"]
