@@ -90,6 +90,7 @@ class History:
         uri: str = properties.get("dataUri") or properties["modelUri"]
         if uri.startswith("/"):  # in our own storage, kept without the server's address
             uri = uri_of(workspace, await self._places.resolve(workspace, uri, field))
+        uri = re.sub(r"\Aazureml://datastores/", f"azureml://{workspace.uri}/datastores/", uri)
         return uri, properties.get("dataType") or properties["modelType"]
 
     async def change(
