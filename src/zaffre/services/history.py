@@ -74,8 +74,10 @@ class History:
 
         return await self._database.read(work)
 
-    async def resolve(self, workspace: Workspace, asset: str, field: str) -> tuple[str, str] | None:
-        """The datastore address and the type of an output of a job or of a version of data or of a model; None for none."""
+    async def resolve(
+        self, workspace: Workspace, asset: str, field: str, kinds: tuple[str, ...]
+    ) -> tuple[str, str] | None:
+        """The datastore address and the type of an output of a job or of an asset of one of `kinds`; None for none."""
         if match := _OUTPUT.fullmatch(asset):
             job = await self._database.read(lambda conn: jobs.get(conn, workspace.id, match["job"]))
             output = job.body["properties"]["outputs"].get(match["name"]) if job is not None else None
@@ -83,7 +85,7 @@ class History:
                 return None
             return job.server["resolved"]["outputs"][match["name"]]["uri"], output["jobOutputType"]
         try:
-            found = await self._places.asset(workspace, asset, field)
+            found = await self._places.asset(workspace, asset, field, kinds=kinds)
         except NotFound:
             return None
         properties = found.row.body["properties"]

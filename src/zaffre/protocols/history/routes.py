@@ -165,17 +165,17 @@ class _Handlers:
     async def resolve_data(self, call: Call) -> Response:
         """Where data lies; what is not there is left out, as the service does."""
         words = shape.words(call.headers.get("user-agent", ""))
-        found = await self._resolve(call)
+        found = await self._resolve(call, "data", "models")
         values = {id_: {"uri": uri, "type": words[shape.data_type(kind)]} for id_, (uri, kind) in found.items()}
         return json_answer({"values": values})
 
     async def resolve_models(self, call: Call) -> Response:
-        found = await self._resolve(call)
+        found = await self._resolve(call, "models")
         return json_answer({"values": {id_: {"path": uri, "type": kind} for id_, (uri, kind) in found.items()}})
 
-    async def _resolve(self, call: Call) -> dict[str, tuple[str, str]]:
+    async def _resolve(self, call: Call, *kinds: str) -> dict[str, tuple[str, str]]:
         body = await call.parse(ResolveUris)
-        found = {id_: await self._history.resolve(call.workspace, id_, "values") for id_ in body.values}
+        found = {id_: await self._history.resolve(call.workspace, id_, "values", kinds) for id_ in body.values}
         return {id_: one for id_, one in found.items() if one is not None}
 
     async def change(self, call: Call) -> Response:
