@@ -29,8 +29,14 @@ def request_file(tmp_path: Path) -> str:
     return str(tmp_path / "request.json")
 
 
+def invoke(ml: Any, endpoint: OnlineEndpoint, request_file: str) -> str:
+    """The deployment is named: the SDK keeps the name it was last given, and sends it to any other endpoint too."""
+    answer: str = ml.online_endpoints.invoke(endpoint.name, request_file=request_file, deployment_name="blue")
+    return answer
+
+
 def test_an_endpoints_own_token(ml: Any, tokens: OnlineEndpoint, request_file: str) -> None:
-    assert json.loads(ml.online_endpoints.invoke(tokens.name, request_file=request_file))["echo"] == {"x": 1}
+    assert json.loads(invoke(ml, tokens, request_file))["echo"] == {"x": 1}
     token = ml.online_endpoints.get_keys(tokens.name)
     now = time.time()
     assert token.token_type == "Bearer"
@@ -68,10 +74,15 @@ def test_a_sign_in_of_this_server(ml: Any, tokens: OnlineEndpoint, request_file:
     endpoint = ManagedOnlineEndpoint(name=tokens.name, auth_mode="aad_token", traffic={"blue": 100})
     made = ml.online_endpoints.begin_create_or_update(endpoint).result()
     assert made.auth_mode == "aad_token"
-    assert json.loads(ml.online_endpoints.invoke(tokens.name, request_file=request_file))["echo"] == {"x": 1}
+    assert json.loads(invoke(ml, tokens, request_file))["echo"] == {"x": 1}
     server = tokens.server
     assert tokens.score({"x": 3}, token=server.token("https://ml.azure.com")).status == 200
     for wrong in ("wrong", server.token("https://storage.azure.com"), server.token(server.address)):
         assert tokens.score(token=wrong).status == 401
     answer = server.request("POST", f"{server.scope}/onlineEndpoints/{tokens.name}/token?api-version=2022-10-01")
     assert answer.status == 400 and "https://ml.azure.com" in answer.json["error"]["message"]
+
+
+def test_it_goes(ml: Any, tokens: OnlineEndpoint) -> None:
+    ml.online_endpoints.begin_delete(tokens.name).result()
+    assert tokens.score(token=tokens.server.token("https://ml.azure.com")).status == 404
