@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import uvloop
 from zaffre import logs as server_log
 from zaffre import settings as settings_module
 from zaffre.control import probes
+from zaffre.control.computes import ComputeController
 from zaffre.control.edge import EdgeController
 from zaffre.control.endpoints import EndpointController
 from zaffre.control.garbage import Garbage
@@ -34,6 +36,7 @@ from zaffre.control.serving_plan import ServingPlans
 from zaffre.control.workspaces import WorkspaceController
 from zaffre.edge.binary import find_nginx
 from zaffre.errors import Conflict
+from zaffre.execution import machine
 from zaffre.execution.bell import BellSocket
 from zaffre.execution.data.expressions import check as check_command
 from zaffre.execution.data.expressions import section_inputs
@@ -49,6 +52,7 @@ from zaffre.gateway.internal import Internal
 from zaffre.gateway.recorder import Recorder
 from zaffre.protocols import arm, blob, health, history, login, mlflow, upkeep
 from zaffre.protocols.arm.actions import Actions
+from zaffre.protocols.arm.computes import ComputeProvider
 from zaffre.protocols.arm.groups import Groups
 from zaffre.protocols.arm.workspaces import WorkspaceProvider
 from zaffre.protocols.registries import routes as registry_routes
@@ -56,6 +60,7 @@ from zaffre.runtime import Runtime
 from zaffre.services import kinds as kinds_module
 from zaffre.services.blobs import Blobs
 from zaffre.services.collection import Collector
+from zaffre.services.computes import Computes
 from zaffre.services.connections import Connections
 from zaffre.services.curated import Environments
 from zaffre.services.datastores import Datastores
@@ -66,6 +71,7 @@ from zaffre.services.job_sources import Checks
 from zaffre.services.jobs import Jobs
 from zaffre.services.keys import TOPIC as KEYS
 from zaffre.services.keys import ApiKeys
+from zaffre.services.kinds import vm_sizes
 from zaffre.services.kinds import workspaces as workspace_kind
 from zaffre.services.logs import Logs
 from zaffre.services.measures import Measures
@@ -81,7 +87,7 @@ from zaffre.services.scoring import ScoringAccess
 from zaffre.services.tokens import Tokens
 from zaffre.services.tracking import Tracking
 from zaffre.services.workspace_changes import WorkspaceChanges
-from zaffre.services.workspaces import Workspaces
+from zaffre.services.workspaces import Workspace, Workspaces
 from zaffre.serving import release as model_releases
 from zaffre.serving.shadow import Copy, Shadows
 from zaffre.settings import Settings
@@ -148,6 +154,8 @@ class Application:
         )
         connections = Connections(resources)
         data = history.DataHandlers(settings, resources, datastores)
+        here = vm_sizes.machine(machine.cores(), machine.memory_gb(), machine.gpus())
+        computes = Computes(database, vault, kinds, here)
         actions = Actions(settings, database, datastores, jobs, endpoints)
         changes = WorkspaceChanges(database, kinds["workspaces"], workspaces)
         looks = (lambda: probes.edge(settings), probes.environments)
@@ -162,6 +170,7 @@ class Application:
                     kinds,
                     WorkspaceProvider(settings, workspaces, changes, diagnosis),
                     Groups(settings, changes),
+                    ComputeProvider(settings, kinds["workspaces/computes"], computes, workspaces),
                     resources,
                     {
                         "workspaces/connections": connections,
@@ -223,10 +232,14 @@ class Application:
         self._shadows = Shadows(edge.shadow)
         self.internal = Internal(scoring.check, self._copy)
 
+        def cancel(workspace: Workspace, name: str) -> Awaitable[object]:
+            return jobs.cancel(PLATFORM, workspace, name)
+
+        self.computes = ComputeController(computes, workspaces, cancel)
         self.homes = WorkspaceController(
             database,
             settings.jobs,
-            lambda workspace, name: jobs.cancel(PLATFORM, workspace, name),
+            cancel,
             lambda workspace, name: endpoints.delete(PLATFORM, workspace, kinds[ENDPOINT], "", name),
         )
 
@@ -240,6 +253,7 @@ class Application:
         self.bell.open()
         await self.jobs.start()
         await self.endpoints.start()
+        self.computes.start()
         self.homes.start()
         self.maintenance.start()
         self._watching = asyncio.create_task(self.measures.watch_loop())
@@ -253,6 +267,7 @@ class Application:
             self._watching.cancel()
         await self.maintenance.stop()
         await self.homes.stop()
+        await self.computes.stop()
         running = await self.jobs.stop()
         await self.endpoints.stop(servers=models)
         return running

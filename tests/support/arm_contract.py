@@ -35,6 +35,10 @@ KNOWN: dict[str, str] = {
     },
     "workspaces/jobs.properties(Command).queueSettings.priority: is not in the contract": "the SDK's priority, a preview",
     "workspaces/jobs.properties(Command).parentJobName: is not in the contract": "sent by the SDK, in api-version 2025-01-01-preview",
+    **{
+        f"workspaces/computes.properties(ComputeInstance).properties.{name}: is not in the contract": "in 2023-08-01-preview"
+        for name in ("enableOSPatching", "enableRootAccess", "releaseQuotaOnStop")
+    },
 }
 
 

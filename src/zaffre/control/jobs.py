@@ -39,18 +39,21 @@ from zaffre.services.durations import seconds
 from zaffre.services.job_removal import remove
 from zaffre.services.jobs import DELETE
 from zaffre.services.kinds.base import Document
+from zaffre.services.kinds.computes import TYPE as COMPUTE
+from zaffre.services.kinds.computes import room
 from zaffre.services.logs import Logs
 from zaffre.services.resources import Resources
 from zaffre.services.tokens import Tokens
 from zaffre.services.workspaces import Workspace, Workspaces
 from zaffre.settings import Settings
-from zaffre.store import jobs, operations
+from zaffre.store import jobs, operations, resources
 from zaffre.store.database import Database
 from zaffre.store.jobs import JobRow
 from zaffre.store.unit import Unit
 
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 LAUNCH_ATTEMPTS = 3
+CORES = max(2, os.cpu_count() or 1)
 BACK_OFF_S = (0.2, 1, 5, 15, 30)
 
 _log = logging.getLogger("zaffre.jobs")
@@ -85,6 +88,7 @@ class JobController:
         self._bell = bell
         self._slots = Slots()
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._fitting: asyncio.Task[None] | None = None
         self._news: dict[tuple[str, str], asyncio.Event] = {}
         self._steps: dict[str, Step] = {
             jobs.NOT_STARTED: self._begin,
@@ -100,6 +104,7 @@ class JobController:
         """Take up every job of this node that is not over, then listen for new ones."""
         loop = asyncio.get_running_loop()
         self._database.bells.listen("jobs", self._listener(loop))
+        self._database.bells.listen(COMPUTE, self._compute_listener(loop))
         for job in await self._database.read(lambda conn: jobs.active(conn, self._node)):
             if job.status in (jobs.STARTING, jobs.RUNNING, jobs.CANCEL_REQUESTED, jobs.FINALIZING):
                 self._slots.take(_compute(job), job.run)
@@ -107,9 +112,10 @@ class JobController:
 
     async def stop(self) -> list[str]:
         """Leave all jobs to themselves; the names of those whose processes go on."""
-        for task in self._tasks.values():
+        tasks = [*self._tasks.values(), *filter(None, [self._fitting])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         rows = await self._database.read(lambda conn: jobs.active(conn, self._node))
         return [job.id for job in rows if self._executor.alive(self._folder(job))]
 
@@ -138,6 +144,24 @@ class JobController:
             self._tasks[scope, id_] = asyncio.create_task(self._drive(scope, id_))
         else:
             self._news[scope, id_].set()
+
+    def _compute_listener(self, loop: asyncio.AbstractEventLoop) -> Callable[[str], None]:
+        def hear(_key: str) -> None:
+            loop.call_soon_threadsafe(self._hear_of_computes)
+
+        return hear
+
+    def _hear_of_computes(self) -> None:
+        if self._fitting is None or self._fitting.done():
+            self._fitting = asyncio.create_task(self._fit())
+
+    async def _fit(self) -> None:
+        """Computes that jobs wait for may have become larger or smaller."""
+        for compute in self._slots.awaited():
+            scope, _, name = compute.partition("/")
+            row = await self._database.read(lambda conn, s=scope, n=name: resources.get(conn, s, COMPUTE, n))  # type: ignore[misc]
+            if row is not None:
+                await self._slots.resize(compute, room(row, CORES))
 
     async def _drive(self, scope: str, id_: str) -> None:
         """One job, state after state, until it is over or belongs to another node."""
@@ -406,13 +430,13 @@ class JobController:
         return await self._database.read(lambda conn: jobs.get(conn, scope, id_))
 
     async def _capacity(self, workspace: Workspace, job: JobRow) -> int:
-        """Jobs at once: a cluster's maximum of nodes, or the machine's cores."""
+        """Jobs at once: what the compute has room for, or the machine."""
         name = _compute(job).rpartition("/")[2]
         if name:
             with contextlib.suppress(NotFound):
                 row = await self._resources.get(workspace, self._resources.kinds["workspaces/computes"], "", name)
-                return max(1, int(row.body["properties"]["properties"]["scaleSettings"]["maxNodeCount"]))
-        return max(2, os.cpu_count() or 1)
+                return room(row, CORES)
+        return CORES
 
     def _outside(self, workspace: Workspace) -> Outside:
         return Outside(self._datastores, workspace, self._settings.bundle)

@@ -14,6 +14,7 @@ class Slots:
     def __init__(self) -> None:
         self._holders: dict[str, set[int]] = {}
         self._waiting: dict[str, list[tuple[int, int]]] = {}
+        self._room: dict[str, int] = {}
         self._changed = asyncio.Condition()
 
     def take(self, compute: str, job: int) -> None:
@@ -24,17 +25,28 @@ class Slots:
         """Wait for room; those of a higher priority are served first, then in the order of the jobs' numbers."""
         holders = self._holders.setdefault(compute, set())
         waiting = self._waiting.setdefault(compute, [])
+        self._room[compute] = capacity
         place = (-priority, job)
         heapq.heappush(waiting, place)
         try:
             async with self._changed:
-                await self._changed.wait_for(lambda: len(holders) < capacity and waiting[0] == place)
+                await self._changed.wait_for(lambda: len(holders) < self._room[compute] and waiting[0] == place)
                 holders.add(job)
         finally:
             waiting.remove(place)
             heapq.heapify(waiting)
             async with self._changed:
                 self._changed.notify_all()
+
+    def awaited(self) -> list[str]:
+        """The computes that jobs wait for."""
+        return [compute for compute, waiting in self._waiting.items() if waiting]
+
+    async def resize(self, compute: str, capacity: int) -> None:
+        """A compute has become larger or smaller; whoever has a slot keeps it."""
+        self._room[compute] = capacity
+        async with self._changed:
+            self._changed.notify_all()
 
     async def release(self, compute: str, job: int) -> None:
         self._holders.get(compute, set()).discard(job)

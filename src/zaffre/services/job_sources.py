@@ -14,6 +14,7 @@ import msgspec
 
 from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed
 from zaffre.services.kinds.base import Document
+from zaffre.services.kinds.computes import ANYWHERE, admit
 from zaffre.services.kinds.job_data import MODEL_TYPES, WRITABLE, asset_kind
 from zaffre.services.model_sources import uri_of
 from zaffre.services.places import Place, Places, datastore_uri, names_asset
@@ -52,9 +53,7 @@ class JobSources:
                 resolved["inputs"][input_] = await self._input(workspace, f"properties.inputs.{input_}", value)
         for output, value in properties["outputs"].items():
             resolved["outputs"][output] = await self._output(workspace, name, output, value)
-        compute = (properties.get("computeId") or "").rpartition("/")[2]
-        if compute and compute.lower() not in ("serverless", "local"):
-            await self._compute(workspace, compute)
+        await self._compute(workspace, properties)
         return resolved
 
     def _check_expressions(self, properties: Document) -> None:
@@ -140,9 +139,15 @@ class JobSources:
             target=f"properties.outputs.{name}.assetVersion",
         )
 
-    async def _compute(self, workspace: Workspace, name: str) -> None:
+    async def _compute(self, workspace: Workspace, properties: Document) -> None:
+        """The compute must be there, be this workspace's own, and be able to take the job."""
+        above, slash, name = (properties.get("computeId") or "").rpartition("/")
+        if name.lower() in ("", *ANYWHERE):
+            return
         try:
-            await self._resources.get(workspace, self._resources.kinds["workspaces/computes"], "", name)
+            if slash and above.removeprefix("azureml:").lower() != f"{workspace.path}/computes".lower():
+                raise NotFound(f"'{above[:300]}/{name[:100]}' is not in workspace '{workspace.name}'.")
+            row = await self._resources.get(workspace, self._resources.kinds["workspaces/computes"], "", name)
         except NotFound:
             raise InvalidInput(
                 f"Field 'properties.computeId': there is no compute '{name}' in workspace '{workspace.name}'. Create it, or leave "
@@ -150,6 +155,7 @@ class JobSources:
                 code="InvalidField",
                 target="properties.computeId",
             ) from None
+        admit(row, properties)
 
 
 def _blob(workspace: Workspace, place: Place, uri: str) -> Document:

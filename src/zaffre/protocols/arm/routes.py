@@ -5,6 +5,7 @@ from __future__ import annotations
 from zaffre.gateway.routes import WORKSPACE, Handler, Route, not_served
 from zaffre.protocols.arm import table
 from zaffre.protocols.arm.actions import Actions
+from zaffre.protocols.arm.computes import ComputeProvider
 from zaffre.protocols.arm.connections import list_secrets
 from zaffre.protocols.arm.datastores import DatastoreProvider
 from zaffre.protocols.arm.groups import Groups
@@ -23,16 +24,18 @@ def routes(
     kinds: dict[str, Kind],
     homes: WorkspaceProvider,
     groups: Groups,
+    computes: ComputeProvider,
     default: Service,
     services: dict[str, Service],
     actions: Actions,
 ) -> list[Route]:
     """`services` names who keeps a type, where it is not `default`."""
-    special: dict[str, Handler] = {**homes.operations, **groups.operations}
+    special: dict[str, Handler] = {**homes.operations, **groups.operations, **computes.operations}
     connections = services.get(CONNECTION)
     if isinstance(connections, Connections):
         special["WorkspaceConnections_ListSecrets"] = list_secrets(settings, connections)
     providers = {type_: _provider(settings, kind, services.get(type_, default)) for type_, kind in kinds.items()}
+    providers["workspaces/computes"] = computes
     made = []
     for operation in table.load():
         handler = special.get(operation.name) or actions.table.get((operation.type, operation.verb))

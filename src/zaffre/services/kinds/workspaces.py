@@ -46,7 +46,7 @@ class Properties(msgspec.Struct, rename="camel", kw_only=True):
     feature_store_settings: dict[str, Any] | None = None
     workspace_hub_config: dict[str, Any] | None = None
     serverless_compute_settings: dict[str, Any] | None = None
-    shared_private_link_resources: list[Any] | None = None
+    shared_private_link_resources: list[dict[str, Any]] | None = None
 
 
 class _Identity(msgspec.Struct, rename="camel", kw_only=True):
