@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.s3_server import KEY_ID, SECRET, S3Server, s3_server
-from tests.support.zaffre_server import ZaffreServer
+from tests.support.zaffre_server import ZaffreServer, eventually
 
 GUID = "11111111-2222-3333-4444-555555555555"
 KEY = base64.b64encode(b"the key of an account").decode()
@@ -273,6 +274,112 @@ def test_a_put_looks_whether_it_opens_unless_told_not_to(server: ZaffreServer, s
             credentials=AccountKeyConfiguration(account_key=SECRET),
         )
     )  # fmt: skip
+
+
+def test_a_bucket_and_a_folder_by_the_sdk(ml: Any, make: Any, server: ZaffreServer, s3: S3Server) -> None:
+    from azure.ai.ml.entities import AccountKeyConfiguration, AzureBlobDatastore
+
+    make(
+        AzureBlobDatastore(
+            name="sdk_s3", account_name=KEY_ID, container_name="b-1/below/this", protocol="s3",
+            endpoint=s3.address + "?region=eu-west-1", credentials=AccountKeyConfiguration(account_key=SECRET),
+        )
+    )  # fmt: skip
+    make(
+        AzureBlobDatastore(
+            name="sdk_folder", account_name="local", container_name=str(server.data_folder), protocol="file"
+        )
+    )
+    assert {"sdk_s3", "sdk_folder"} <= {found.name for found in ml.datastores.list()}
+    read = ml.datastores.get("sdk_s3", include_secrets=True)
+    assert (read.protocol, read.endpoint, read.credentials.account_key) == (
+        "s3",
+        f"{s3.address}?region=eu-west-1",
+        SECRET,
+    )
+    told = server.request("GET", f"{server.scope}/datastores/sdk_s3?{ARM}").json["properties"]["properties"]
+    assert told == {
+        "zaffre.zaffreType": "S3", "zaffre.bucketName": "b-1", "zaffre.region": "eu-west-1",
+        "zaffre.accessKeyId": KEY_ID, "zaffre.path": "below/this",
+    }  # fmt: skip
+    for name in ("sdk_s3", "sdk_folder"):
+        before = server.request("GET", f"{server.scope}/datastores/{name}?{ARM}").json["properties"]
+        make(ml.datastores.get(name))  # what was read can be sent back
+        after = server.request("GET", f"{server.scope}/datastores/{name}?{ARM}").json["properties"]
+        assert after == before
+
+
+def test_a_job_reads_and_writes_a_folder_and_foreign_storage(
+    ml: Any, make: Any, server: ZaffreServer, bare: Any, foreign: tuple[str, str, str]
+) -> None:
+    """Azure Storage elsewhere is here another workspace's account, over TLS, by key, by SAS and by a principal."""
+    from azure.ai.ml import Input, Output, command
+    from azure.ai.ml.entities import AccountKeyConfiguration, AzureBlobDatastore, SasTokenConfiguration
+    from azure.storage.blob import AccountSasPermissions, ContainerClient, ResourceTypes, generate_account_sas
+
+    account, key, address = foreign
+    sas = generate_account_sas(
+        account, key, ResourceTypes(container=True, object=True), AccountSasPermissions(read=True, write=True, list=True, create=True),
+        datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1),
+    )  # fmt: skip
+    with ContainerClient(address, "outside", credential=key) as container:
+        container.create_container()
+        container.upload_blob("in/deep/b.txt", b"from the cloud")
+        (server.data_folder / "set" / "deep").mkdir(parents=True)
+        (server.data_folder / "set" / "deep" / "a.txt").write_text("from the disk, ")
+        place = {"account_name": account, "container_name": "outside", "endpoint": address}
+        make(AzureBlobDatastore(name="by_key", **place, credentials=AccountKeyConfiguration(account_key=key)))
+        make(AzureBlobDatastore(name="by_sas", **place, credentials=SasTokenConfiguration(sas_token=sas)))
+        make(
+            AzureBlobDatastore(
+                name="disk", account_name="local", container_name=str(server.data_folder / "set"), protocol="file"
+            )
+        )
+        paths = "azureml://datastores/{}/paths/{}"
+        job = command(
+            command="cat ${{inputs.disk}}/a.txt ${{inputs.cloud}}/deep/b.txt | "
+            "tee ${{outputs.disk}}/both.txt > ${{outputs.cloud}}/both.txt",
+            environment=bare,
+            inputs={
+                "disk": Input(type="uri_folder", path=paths.format("disk", "deep/")),
+                "cloud": Input(type="uri_folder", path=paths.format("by_key", "in")),
+            },
+            outputs={
+                "disk": Output(type="uri_folder", path=paths.format("disk", "out/")),
+                "cloud": Output(type="uri_folder", path=paths.format("by_sas", "out/")),
+            },
+        )
+        name = ml.jobs.create_or_update(job).name
+        assert server.wait_for_job(name) == "Completed", server.job_log(name)
+        both = b"from the disk, from the cloud"
+        assert container.download_blob("out/both.txt").readall() == both
+        assert (server.data_folder / "set" / "out" / "both.txt").read_bytes() == both
+    assert key not in server.log()
+    assert sas.partition("sig=")[2] not in server.log()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("files", "file shares"), ("gen1", "shut"), ("gen2_cert", "certificate")]
+)
+def test_what_cannot_be_opened_is_said_at_the_door(ml: Any, make: Any, bare: Any, name: str, sentence: str) -> None:
+    from azure.ai.ml import Input, command
+
+    make(every_type()[name])
+    path = Input(type="uri_folder", path=f"azureml://datastores/{name}/paths/x/")
+    with pytest.raises(Exception, match=f"properties.inputs.x.uri.*{sentence}"):
+        ml.jobs.create_or_update(command(command="true", environment=bare, inputs={"x": path}))
+
+
+@pytest.fixture(scope="module")
+def foreign(ml: Any, server: ZaffreServer) -> Iterator[tuple[str, str, str]]:
+    """Another workspace's storage account: its name, key and address."""
+    path = f"{server.scope.rpartition('/')[0]}/elsewhere-storage"
+    made = server.request("PUT", f"{path}?{ARM}", {"location": "local", "properties": {}})
+    assert made.status in (200, 201, 202), made.body
+    keys = eventually(lambda: server.request("POST", f"{path}/listKeys?{ARM}"), lambda answer: answer.status == 200)
+    account = "zf" + server.request("GET", f"{path}?{ARM}").json["properties"]["workspaceId"].replace("-", "")[:20]
+    yield account, keys.json["userStorageKey"], f"{server.address}/{account}.blob.core.windows.net"
+    server.request("DELETE", f"{path}?{ARM}&forceToPurge=true")
 
 
 def database_bytes(server: ZaffreServer) -> bytes:

@@ -32,7 +32,7 @@ def source_of(name: str, properties: Document, sealed: str | None, folders: tupl
             "type": "bucket",
             "bucket": properties["bucketName"],
             "prefix": properties.get("path") or "",
-            "endpoint": properties["endpoint"],
+            "endpoint": properties["endpoint"].partition("?")[0],
             "region": properties["region"],
             **key,
         }

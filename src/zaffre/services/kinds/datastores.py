@@ -24,6 +24,7 @@ ALIAS = "zd"
 
 _IDENTITIES = ("None", "WorkspaceSystemAssignedIdentity", "WorkspaceUserAssignedIdentity")
 _NAMED = re.compile(r"[A-Za-z0-9_]")
+_REGIONLESS = "us-east-1"
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _AWS = re.compile(r"s3[.-]([a-z0-9-]+)\.amazonaws\.com(\.cn)?")
 # What an answer has no field for goes among the user's properties, as `zaffre.region`.
@@ -142,14 +143,17 @@ def _bucket(given: Document) -> Document:
     aws = _AWS.fullmatch(parts.hostname or "")
     told = (given.get("properties") or {}).get("zaffre.region")
     region = given.get("region") or told or next(iter(parse_qs(parts.query).get("region", ())), None)
-    region = region or (aws[1] if aws else "us-east-1")
+    region = region or (aws[1] if aws else _REGIONLESS)
     if not _REGION.fullmatch(region):
         raise wrong("region", f"'{region[:50]}' is no region")
     return {
         "zaffreType": "S3",
         "bucketName": bucket,
         "accessKeyId": given["accountName"],
-        "endpoint": f"{parts.scheme}://{parts.netloc}" if parts.netloc else f"https://s3.{region}.amazonaws.com",
+        # The SDK sends back an endpoint and no field for a region, so the region stays with it.
+        "endpoint": f"{parts.scheme}://{parts.netloc}{'' if aws or region == _REGIONLESS else f'?region={region}'}"
+        if parts.netloc
+        else f"https://s3.{region}.amazonaws.com",
         "region": region,
         "path": prefix,
     }
