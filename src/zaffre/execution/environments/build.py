@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -15,7 +18,7 @@ import uv
 
 from zaffre.errors import ZaffreError
 from zaffre.execution.environments import settle
-from zaffre.execution.environments.builder import READY, Order, Outcome, ready
+from zaffre.execution.environments.builder import READY, IndexLogin, Order, Outcome, ready
 from zaffre.execution.environments.interpreters import find_interpreter
 from zaffre.execution.environments.spec import Recipe
 from zaffre.execution.errors import EnvironmentBuildError, EnvironmentSpecError
@@ -30,7 +33,8 @@ def main() -> None:
     """Build, then answer; nobody being there to listen any more is no failure."""
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     try:
-        build(order.recipe, Path(order.home), Path(order.log))
+        with _signed_in(order.logins) as variables:
+            build(order.recipe, Path(order.home), Path(order.log), variables)
         outcome = Outcome()
     except ZaffreError as error:
         outcome = Outcome(error=error.message, users_own=isinstance(error, EnvironmentSpecError))
@@ -42,10 +46,11 @@ def main() -> None:
         return
 
 
-def build(recipe: Recipe, home: Path, log_path: Path) -> None:
-    """Make the environment unless it is ready. Raises EnvironmentBuildError and EnvironmentSpecError."""
+def build(recipe: Recipe, home: Path, log_path: Path, variables: Mapping[str, str] | None = None) -> None:
+    """Make the environment unless it is ready; `variables` are set for uv. Raises EnvironmentBuildError and EnvironmentSpecError."""
     folder = home / "environments" / recipe.key
-    with open(folder.with_name(f"{recipe.key}.lock"), "a+", encoding="utf-8") as lock, _Log(log_path) as log:
+    locked = open(folder.with_name(f"{recipe.key}.lock"), "a+", encoding="utf-8")  # noqa: SIM115 - closed by `with`
+    with locked as lock, _Log(log_path, variables or {}) as log:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -111,7 +116,8 @@ def _bundled_wheels(interpreter: Path) -> list[str]:
 class _Log:
     """The log of the job that asked; uv writes into it itself, so its lines are there as they come."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, variables: Mapping[str, str]) -> None:
+        self._variables = variables
         self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - closed by `__exit__`
 
     def __enter__(self) -> _Log:
@@ -134,7 +140,7 @@ class _Log:
             stdout=self._file,
             stderr=self._file,
             cwd="/",
-            env=_uv_environment(),
+            env={**_uv_environment(), **self._variables},
             check=False,
         )
         if done.returncode == 0:
@@ -144,6 +150,27 @@ class _Log:
         self.say(f"Failed: uv {shlex.join(arguments)} (status {done.returncode})")
         reason = "\n".join(said[-_LAST_LINES:])
         raise EnvironmentBuildError(f"The environment could not be built; uv failed to {purpose}:\n{reason}")
+
+
+@contextlib.contextmanager
+def _signed_in(logins: tuple[IndexLogin, ...]) -> Iterator[dict[str, str]]:
+    """A netrc file for uv that holds these before the operator's own, for as long as the build takes."""
+    if not logins:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="zaffre-build-") as folder:
+        netrc = Path(folder, "netrc")
+        own = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+        lines = [f"machine {one.host} login {_quoted(one.user)} password {_quoted(one.secret)}\n" for one in logins]
+        with open(os.open(netrc, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
+            file.writelines(lines)
+            if own.is_file():
+                file.write(own.read_text("utf-8"))
+        yield {"NETRC": str(netrc)}
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _uv_environment() -> dict[str, str]:

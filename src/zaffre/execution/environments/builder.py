@@ -28,12 +28,21 @@ _KEPT = {
 }
 
 
+class IndexLogin(msgspec.Struct, frozen=True):
+    """What signs in to a private package index: for its host, whatever the path."""
+
+    host: str
+    user: str
+    secret: str
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What a builder process is told."""
+    """What a builder process is told, on its standard input: no argument and no variable of it holds a secret."""
 
     recipe: Recipe
     home: str
     log: str
+    logins: tuple[IndexLogin, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +67,7 @@ def ready(recipe: Recipe, home: Path) -> Path | None:
     return python if python.exists() else None
 
 
-def ensure(recipe: Recipe, home: Path, log: Path) -> Path:
+def ensure(recipe: Recipe, home: Path, log: Path, logins: tuple[IndexLogin, ...] = ()) -> Path:
     """The interpreter of the recipe's environment, built first where need be; what uv says goes to `log` as it comes.
 
     Callers at the same time, in other processes too, wait for one build. Raises EnvironmentBuildError with the
@@ -67,26 +76,26 @@ def ensure(recipe: Recipe, home: Path, log: Path) -> Path:
     python = ready(recipe, home)
     if python is not None:
         return python
-    process = _begin(recipe, home, log)
+    process = _begin(recipe, home, log, logins)
     answer, _ = process.communicate()
     return _finish(recipe, home, log, process.returncode, answer)
 
 
-async def ensure_async(recipe: Recipe, home: Path, log: Path) -> Path:
+async def ensure_async(recipe: Recipe, home: Path, log: Path, logins: tuple[IndexLogin, ...] = ()) -> Path:
     """The same without holding up loop or thread. A build outlasts a cancelled caller: others may want it."""
     python = ready(recipe, home)
     if python is not None:
         return python
-    process = _begin(recipe, home, log)
+    process = _begin(recipe, home, log, logins)
     answer = await _read_all(process)
     return _finish(recipe, home, log, process.wait(), answer)
 
 
-def _begin(recipe: Recipe, home: Path, log: Path) -> subprocess.Popen[bytes]:
+def _begin(recipe: Recipe, home: Path, log: Path, logins: tuple[IndexLogin, ...]) -> subprocess.Popen[bytes]:
     folder = home / "environments"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    order = Order(recipe=recipe, home=str(home.absolute()), log=str(log.absolute()))
+    order = Order(recipe=recipe, home=str(home.absolute()), log=str(log.absolute()), logins=logins)
     package = Path(__file__).parents[3]
     with open(log, "ab") as output:
         process = subprocess.Popen(
