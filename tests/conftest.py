@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.databases import database, postgres_url
+from tests.support.databases import database, empty_schema, postgres_url
 from tests.support.zaffre_server import ZaffreServer
 
 __all__ = ["database", "postgres_url"]
@@ -20,11 +20,16 @@ RECORD = pytest.StashKey[Path]()
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZaffreServer]:
-    """A running server. Tests share it, so each uses names of its own and leaves others' things alone."""
+    """A running server. Tests share it, so each uses names of its own and leaves others' things alone.
+
+    With ZAFFRE_TEST_DATABASE=postgres in the environment it keeps its records in PostgreSQL.
+    """
     folder = tmp_path_factory.mktemp("zaffre")
     request.config.stash[RECORD] = folder / "operations.csv"
     (folder / "data").mkdir()
     given = {"ZAFFRE_RECORD": str(folder / "operations.csv"), "ZAFFRE_DATA_FOLDERS": str(folder / "data")}
+    if os.environ.get("ZAFFRE_TEST_DATABASE") == "postgres":
+        given["ZAFFRE_DATABASE_URL"] = empty_schema()
     running = ZaffreServer(folder / "home", environment=given).up()
     yield running
     running.destroy()

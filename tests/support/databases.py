@@ -44,6 +44,11 @@ def _server() -> str:
 @pytest.fixture
 def postgres_url() -> str:
     """The URL of an empty schema on a PostgreSQL server."""
+    return empty_schema()
+
+
+def empty_schema() -> str:
+    """The same for those that are no fixture's tests: a whole server on PostgreSQL."""
     schema = f"t{uuid.uuid4().hex}"
     _run(_server(), f"CREATE SCHEMA {schema}")
     url = sa.make_url(_server()).update_query_dict({"options": f"-csearch_path={schema}"})
