@@ -28,6 +28,7 @@ from zaffre.control import probes
 from zaffre.control.computes import ComputeController
 from zaffre.control.edge import EdgeController
 from zaffre.control.endpoints import EndpointController
+from zaffre.control.environments import ReadyEnvironments
 from zaffre.control.garbage import Garbage
 from zaffre.control.jobs import JobController
 from zaffre.control.link import SupervisorLink
@@ -207,6 +208,7 @@ class Application:
             measures,
             Recorder(Path(os.environ["ZAFFRE_RECORD"])) if "ZAFFRE_RECORD" in os.environ else None,
         )
+        ready = ReadyEnvironments(settings.home, blobs, connections.python_feeds)
         bell = settings.run / "bell.sock"
         self.jobs = JobController(
             settings,
@@ -215,6 +217,7 @@ class Application:
             resources,
             blobs,
             datastores,
+            ready,
             run_logs,
             tokens,
             LocalExecutor(settings.home),
@@ -227,7 +230,7 @@ class Application:
         nginx = find_nginx(os.environ.get("ZAFFRE_NGINX")) if settings.edge else None
         edge = EdgeController(database, vault, settings.edge_folder, listen, nginx, link.edge_changed)
         self.endpoints = EndpointController(
-            database, edge, ServingPlans(settings, workspaces, blobs), settings.deployments
+            database, edge, ServingPlans(settings, workspaces, blobs, ready), settings.deployments
         )
         self._shadows = Shadows(edge.shadow)
         self.internal = Internal(scoring.check, self._copy)

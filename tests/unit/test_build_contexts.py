@@ -125,7 +125,7 @@ def test_a_link_leads_nowhere(tmp_path: Path) -> None:
     folder = tmp_path / "context"
     folder.mkdir()
     (folder / "requirements.txt").symlink_to(outside)
-    with pytest.raises(EnvironmentSpecError, match="has no file 'requirements.txt'"):
+    with pytest.raises(EnvironmentSpecError, match=r"has no file 'requirements\.txt'"):
         context(folder, "FROM python:3.11\nCOPY requirements.txt /r.txt\nRUN pip install -r /r.txt\n")
 
 

@@ -277,7 +277,7 @@ def test_a_build_outlives_the_one_who_asked(tmp_path: Path) -> None:
         "import os, signal, sys, msgspec; from pathlib import Path\n"
         "from zaffre.execution.environments import builder; from zaffre.execution.environments.spec import Recipe\n"
         "recipe = msgspec.json.decode(sys.argv[1], type=Recipe); home = Path(sys.argv[2])\n"
-        "builder._begin(recipe, home, home / 'log'); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "builder._begin(recipe, home, home / 'log', ()); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     arguments = [sys.executable, "-c", caller, msgspec.json.encode(recipe).decode(), str(tmp_path)]
     assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL

@@ -30,7 +30,7 @@ class ReadyEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     variables: dict[str, str]
 
 
-class Environments:
+class ReadyEnvironments:
     """`feeds` tells the package indexes that a workspace has credentials for."""
 
     def __init__(self, home: Path, blobs: Blobs, feeds: Callable[[Workspace], Awaitable[Sequence[PythonFeed]]]) -> None:
@@ -38,7 +38,7 @@ class Environments:
         self._blobs = blobs
         self._feeds = feeds
 
-    async def ready(self, workspace: Workspace, definition: dict[str, Any], folder: Path, log: Path) -> ReadyEnvironment:
+    async def get(self, workspace: Workspace, definition: dict[str, Any], folder: Path, log: Path) -> ReadyEnvironment:
         """`definition` is what services.jobs.environment made of the asset; a context is laid into `folder`.
 
         Raises EnvironmentSpecError and EnvironmentBuildError, NotFound where a context has no files.
@@ -63,6 +63,10 @@ class Environments:
 
 def _logins(recipe: Recipe, feeds: Sequence[PythonFeed]) -> tuple[IndexLogin, ...]:
     """Those of the feeds that the recipe's own options name; a feed that nobody asked for is not told to the builder."""
-    wanted = {urlsplit(option.partition("=")[2]).hostname for option in recipe.options} - {None}
-    hosts = ((urlsplit(feed.url).hostname, feed) for feed in feeds)
-    return tuple(IndexLogin(host, feed.username, feed.secret) for host, feed in hosts if host in wanted and feed.secret)
+    wanted = {urlsplit(option.partition("=")[2]).hostname for option in recipe.options}
+    found = []
+    for feed in feeds:
+        host = urlsplit(feed.url).hostname
+        if host and host in wanted and feed.secret:
+            found.append(IndexLogin(host, feed.username, feed.secret))
+    return tuple(found)

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from zaffre.control import outcomes
+from zaffre.control.environments import ReadyEnvironments
 from zaffre.control.finish import store_outputs
 from zaffre.control.inputs import Layout, lay, layout
 from zaffre.control.job_environment import variables
@@ -24,9 +25,7 @@ from zaffre.control.outside import Outside
 from zaffre.control.slots import MEDIUM, Slots
 from zaffre.errors import NotFound, ZaffreError
 from zaffre.execution.data.expressions import bind, section_inputs
-from zaffre.execution.environments.builder import ensure_async
 from zaffre.execution.environments.overlay import overlay
-from zaffre.execution.environments.spec import EnvironmentSpec, resolve
 from zaffre.execution.events import Event
 from zaffre.execution.executors.base import Executor
 from zaffre.execution.files import remove_tree
@@ -69,6 +68,7 @@ class JobController:
         resources: Resources,
         blobs: Blobs,
         datastores: Datastores,
+        environments: ReadyEnvironments,
         logs: Logs,
         tokens: Tokens,
         executor: Executor,
@@ -81,6 +81,7 @@ class JobController:
         self._resources = resources
         self._blobs = blobs
         self._datastores = datastores
+        self._environments = environments
         self._logs = logs
         self._tokens = tokens
         self._executor = executor
@@ -352,8 +353,8 @@ class JobController:
     async def _make_plan(self, job: JobRow, workspace: Workspace) -> JobPlan:
         folder = self._folder(job)
         await asyncio.to_thread(folder.mkdir, 0o700, True, True)
-        recipe = await asyncio.to_thread(resolve, EnvironmentSpec(**job.server["resolved"]["environment"]))
-        python = await ensure_async(recipe, self._settings.home, folder / BUILD_LOG)
+        definition = job.server["resolved"]["environment"]
+        environment = await self._environments.get(workspace, definition, folder, folder / BUILD_LOG)
         outside = self._outside(workspace)
         laid = await layout(self._blobs, outside, job, folder)
         await lay(laid, self._blobs, outside, folder, self._settings.bundle)
@@ -362,11 +363,12 @@ class JobController:
         return JobPlan(
             run_id=job.id,
             command=_bound(properties["command"], laid),
-            interpreter=str(await asyncio.to_thread(overlay, python, folder / "venv")),
+            interpreter=str(await asyncio.to_thread(overlay, environment.python, folder / "venv")),
             timeout_s=seconds(limit, "properties.limits.timeout") if limit else None,
             outputs=laid.folders,
             # The rest is added at the start: it holds the run's token, which the database must not.
             environment={
+                **environment.variables,
                 **{f"AZURE_ML_{name}": path for name, path in laid.paths.items()},
                 **{name: _bound(text, laid) for name, text in properties["environmentVariables"].items()},
             },

@@ -11,12 +11,11 @@ from typing import Any
 
 import msgspec
 
+from zaffre.control.environments import ReadyEnvironments
 from zaffre.control.inputs import place_of, tree
 from zaffre.control.whole import whole
 from zaffre.errors import InvalidInput
 from zaffre.execution.data.stage import copy_object, stage
-from zaffre.execution.environments.builder import ensure_async
-from zaffre.execution.environments.spec import EnvironmentSpec, resolve
 from zaffre.execution.plan import Tree
 from zaffre.services.blobs import Blobs
 from zaffre.services.durations import seconds
@@ -31,10 +30,13 @@ from zaffre.store.resources import Row
 class ServingPlans:
     """`make` does the work and may take minutes; what it made is kept in the row, where `recall` finds it."""
 
-    def __init__(self, settings: Settings, workspaces: Workspaces, blobs: Blobs) -> None:
+    def __init__(
+        self, settings: Settings, workspaces: Workspaces, blobs: Blobs, environments: ReadyEnvironments
+    ) -> None:
         self._settings = settings
         self._workspaces = workspaces
         self._blobs = blobs
+        self._environments = environments
 
     async def make(self, row: Row) -> Release:
         """The release the row asks for: the one that runs with more or fewer instances, or a new one, staged and built.
@@ -87,17 +89,17 @@ class ServingPlans:
         await asyncio.to_thread(model_dir.mkdir, 0o700, True, True)
         no_code = not resolved.get("code")
         definition = resolved.get("environment") or {"conda": await asyncio.to_thread(requirements_for, model_dir)}
-        recipe = await asyncio.to_thread(resolve, EnvironmentSpec(**definition))
-        log.line(f"environment {recipe.key[:12]} is made ready")
-        python = await ensure_async(recipe, self._settings.home, folder / INITIALIZER)
-        log.line("environment is ready")
-        variables = properties["environmentVariables"]
+        log.line("the environment is made ready")
+        workspace = await self._workspaces.by_id(row.scope)
+        environment = await self._environments.get(workspace, definition, folder, folder / INITIALIZER)
+        log.line("the environment is ready")
+        variables = {**environment.variables, **properties["environmentVariables"]}
         return DeploymentPlan(
             id=folder.name,
             endpoint=row.parent,
             deployment=row.name,
             folder=str(folder),
-            interpreter=str(python),
+            interpreter=str(environment.python),
             socket=str(folder),
             kind="mlflow" if no_code else "script",
             model_dir=str(model_dir),

@@ -240,17 +240,15 @@ def _read(conn: sa.Connection, job: JobRow) -> Row:
 
 
 async def environment(places: Places, workspace: Workspace, text: str, field: str) -> Document:
-    """The definition of an environment as `{image, conda}` or `{curated}`. Raises an error that names `field`."""
+    """The definition of an environment as `{image, conda}`, `{curated}` or `{context}`. Raises an error that names `field`."""
     curated = curated_reference(text, field)
     if curated is not None:
         return {"curated": curated}
     found = await places.asset(workspace, text, field, kinds=("environments",))
     properties: dict[str, Any] = found.row.body["properties"]
-    if properties.get("build"):
-        raise InvalidInput(
-            f"Field '{field}': environment '{found.row.parent}' is built from a Docker context, which needs a container engine; "
-            "none is set up. Use an image with a conda file.",
-            code="InvalidField",
-            target=field,
-        )
+    build = properties.get("build")
+    if build:
+        place = await places.resolve(workspace, build["contextUri"], f"{field}.build.contextUri")
+        files = {"account": place.account, "container": place.container, "path": place.path}
+        return {"context": {**files, "dockerfile": build.get("dockerfilePath") or "Dockerfile"}}
     return {"image": properties.get("image"), "conda": properties.get("condaFile")}
