@@ -207,8 +207,8 @@ def test_a_key_that_is_refused_is_named(zaffre: HttpsServer) -> None:
         ),
         ("/msi/token", {"access_token": "opaque", "expires_on": "1"}, "WRONG", "not what azure-ai-ml decodes"),
         ("/msi/token", {"access_token": "a.b.c", "expires_on": "1"}, "WRONG", "not what azure-ai-ml decodes"),
-        ("/msi/token", {"access_token": token(-900), "expires_on": "1"}, "WRONG", "s ahead of the server's"),
-        ("/msi/token", {"access_token": token(120), "expires_on": "1"}, "NOTE", "s behind the server's"),
+        ("/msi/token", {"ahead": -900}, "WRONG", "s ahead of the server's"),
+        ("/msi/token", {"ahead": 120}, "NOTE", "s behind the server's"),
         ("/discovery{scope}", {"api": "https://localhost:8443"}, "WRONG", "sends clients to https://localhost:8443"),
         ("/discovery{scope}", 401, "WRONG", "without a credential"),
         ("{scope}", 404, "NOTE", "There is no workspace 'default'"),
@@ -231,6 +231,8 @@ def test_what_is_wrong_in_the_answers(zaffre: HttpsServer, path: str, answer: An
     scope = zaffre.profile.scope
     if isinstance(answer, dict) and answer.get("id") == "{lower}":
         answer = {"id": scope.replace("resourceGroups", "resourcegroups").replace("/workspaces/", "/Workspaces/")}
+    if isinstance(answer, dict) and "ahead" in answer:  # made now: the tests before this one take their time
+        answer = {"access_token": token(answer["ahead"]), "expires_on": "1"}
     status, body = (answer, {"error": {"message": "Not so."}}) if isinstance(answer, int) else (200, answer)
     zaffre.answers[path.format(scope=scope)] = (status, body)
     findings, running = server.server(zaffre.profile)
