@@ -77,7 +77,6 @@ from zaffre.services.kinds import workspaces as workspace_kind
 from zaffre.services.logs import Logs
 from zaffre.services.measures import Measures
 from zaffre.services.model_sources import ModelSources
-from zaffre.services.models import Models
 from zaffre.services.places import Places
 from zaffre.services.principals import Principals
 from zaffre.services.registered_models import RegisteredModels
@@ -87,6 +86,7 @@ from zaffre.services.run_artifacts import RunArtifacts
 from zaffre.services.scoring import ScoringAccess
 from zaffre.services.tokens import Tokens
 from zaffre.services.tracking import Tracking
+from zaffre.services.versions import Versions
 from zaffre.services.workspace_changes import WorkspaceChanges
 from zaffre.services.workspaces import Workspace, Workspaces
 from zaffre.serving import release as model_releases
@@ -100,6 +100,7 @@ from zaffre.store.seal import Vault
 from zaffre.store.tracking import runs
 from zaffre.store.unit import PLATFORM
 
+VERSIONED = tuple(f"workspaces/{kind}/versions" for kind in ("data", "models", "environments", "components", "codes"))
 _log = logging.getLogger("zaffre.application")
 
 
@@ -142,8 +143,9 @@ class Application:
             None if settings.edge else no_edge.SCORING,
         )
         registries = Registries(_curated())
-        environments = Environments(resources, registries)
         sources = ModelSources(database, places, tracking)
+        versions = Versions(resources, places, sources, blobs)
+        environments = Environments(versions, registries)
         models = RegisteredModels(resources, sources, blobs)
         run_logs = Logs(settings.jobs, settings.keys, blobs, runtime)
         datastores = Datastores(
@@ -171,15 +173,16 @@ class Application:
                     kinds,
                     WorkspaceProvider(settings, workspaces, changes, diagnosis),
                     Groups(settings, changes),
-                    ComputeProvider(settings, kinds["workspaces/computes"], computes, workspaces),
+                    ComputeProvider(settings, runtime, kinds["workspaces/computes"], computes, workspaces),
+                    runtime,
                     resources,
                     {
                         "workspaces/connections": connections,
                         "workspaces/datastores": datastores,
                         "workspaces/jobs": jobs,
+                        **dict.fromkeys(VERSIONED, versions),
                         "workspaces/environments": environments,
                         "workspaces/environments/versions": environments,
-                        "workspaces/models/versions": Models(resources, sources),
                         "workspaces/onlineEndpoints": endpoints,
                         "workspaces/onlineEndpoints/deployments": endpoints,
                     },

@@ -31,6 +31,8 @@ VALID: dict[str, dict[str, Any]] = {
     "workspaces/datastores": {"datastoreType": "AzureBlob", "accountName": "elsewhere", "containerName": "c"},
     "workspaces/connections": {"authType": "None", "category": "Git", "target": "https://elsewhere/repository"},
     "workspaces/codes": {},
+    "workspaces/components": {},
+    "workspaces/components/versions": {"componentSpec": {"command": "true"}},
     "workspaces/codes/versions": {"codeUri": "https://elsewhere/c/code"},
     "workspaces/data": {"dataType": "uri_file"},
     "workspaces/data/versions": {"dataUri": "azureml://datastores/workspaceblobstore/paths/x"},

@@ -46,10 +46,6 @@ def upload(server: ZaffreServer) -> tuple[str, str]:
         ("dependencies: [python=2.7]", "python"),
         ("dependencies: [numpy=not!a!version]", "numpy"),
         ("dependencies: [{pip: 7}]", "pip"),
-        ("dependencies: {a: b}", "dependencies"),
-        ("dependencies: [\n", "YAML"),
-        ("!!python/object/apply:os.system ['true']", "YAML"),
-        ("just a text", "dependencies"),
         ("dependencies: [{pip: ['-r /etc/passwd']}]", "-r"),
         ("dependencies: [{pip: ['./local']}]", "./local"),
         ("dependencies: [{pip: ['--config-settings=x']}]", "--config-settings"),
@@ -61,6 +57,22 @@ def test_conda_files_that_cannot_be_used(server: ZaffreServer, raw: Raw, conda: 
     before = rows(server)
     answer = server.put_job(f"conda-{tag(conda)}", "true", environmentId=environment)
     refused(answer, 400, names=json.dumps(names)[1:-1])
+    assert rows(server) == before
+
+
+@pytest.mark.parametrize(
+    ("conda", "names"),
+    [
+        ("dependencies: {a: b}", "dependencies"),
+        ("dependencies: [\n", "YAML"),
+        ("!!python/object/apply:os.system ['true']", "YAML"),
+        ("just a text", "dependencies"),
+    ],
+)
+def test_what_is_no_conda_file_is_refused_by_the_environment(server: ZaffreServer, conda: str, names: str) -> None:
+    before = rows(server)
+    path = f"{server.scope}/environments/bad-{tag(conda)}/versions/1?{ARM}"
+    refused(server.request("PUT", path, {"properties": {"image": "python:3.11", "condaFile": conda}}), 400, names=names)
     assert rows(server) == before
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import Conflict
+from zaffre.services import lineage
+from zaffre.services.kinds.base import MUTABLE
 from zaffre.store import resources
-from zaffre.store.resources import Row
+from zaffre.store.resources import Row, Selection
 from zaffre.store.unit import Actor, Unit
 
-MUTABLE = ("description", "tags", "stage", "isArchived")
 _MAX_DIGITS = 18  # a longer number does not fit the counter; it is a name like any other then
 
 
@@ -37,8 +39,8 @@ def put_version(
     """Make version `version` of `name`, or the next one when it is None; answers the row and whether it is new.
 
     `kind` is the container's type. `fingerprint` stands for everything of the body that must never change; it is the
-    caller's to compute, and is searched by. A missing container is made from `container_body`. Raises Conflict when the
-    version exists with another fingerprint.
+    caller's to compute, and is searched by. The job that made the content is found by its place. A missing container is
+    made from `container_body`. Raises Conflict when the version exists with another fingerprint.
     """
     container = put_container(unit, actor, scope, kind, name, container_body)
     type_ = versions_of(kind)
@@ -60,6 +62,10 @@ def put_version(
     assert row is not None, "the version was inserted or found in this transaction"
     if created:
         _count(unit, container, number)
+        filled = lineage.note_version(unit, scope, type_, name, number, body.get("properties", {}), row.server)
+        if filled != row.server:
+            resources.update(unit, None, row.pk, server=filled)
+            row = msgspec.structs.replace(row, server=filled)
     elif row.fingerprint != fingerprint:
         raise Conflict(
             f"Version '{row.name}' of '{container.name}' exists with other content, and a version never changes. "
@@ -93,10 +99,17 @@ def latest_version(
     conn: sa.Connection, scope: str, kind: str, name: str, *, archived: bool | None = None
 ) -> Row | None:
     """The version that was made last, whatever its name; `archived=False` passes over archived ones."""
-    found = resources.listing(
-        conn, scope, versions_of(kind), parent=name, archived=archived, newest_first=True, limit=1
-    )
+    wanted = Selection(parent=name, archived=archived, limit=1)
+    found = resources.select(conn, scope, versions_of(kind), wanted)
     return found[0] if found else None
+
+
+def delete_version(unit: Unit, actor: Actor, scope: str, row: Row) -> None:
+    """Delete a version, and the bytes that were uploaded for it alone. Raises Conflict while something needs it."""
+    lineage.refuse_if_needed(unit.conn, scope, row.type, row.parent, row.name)
+    lineage.delete_version(unit, scope, row)
+    unit.audit(actor, f"{row.type}/delete", f"{scope}/{row.parent}/{row.name}")
+    unit.emit(scope, row.type.rpartition("/")[0], row.parent)
 
 
 def versions_of(kind: str) -> str:

@@ -18,7 +18,11 @@ class Environments(Resources):
 
     def __init__(self, generic: Resources, registries: Registries) -> None:
         super().__init__(generic.database, generic.vault, generic.kinds)
+        self._generic = generic
         self._registries = registries
+
+    async def arrive(self, workspace: Workspace, kind: Kind, body: Document) -> Document:
+        return await self._generic.arrive(workspace, kind, body)
 
     async def get(self, workspace: Workspace, kind: Kind, parent: str, name: str) -> Row:
         if not is_curated(parent or name):

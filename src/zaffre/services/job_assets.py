@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from zaffre.errors import Conflict, InvalidInput
-from zaffre.services import assets
+from zaffre.services import assets, lineage
 from zaffre.services.kinds.base import Document, Kind
 from zaffre.services.kinds.job_data import MODEL_TYPES, asset_kind
 from zaffre.services.mlmodel import flavors
@@ -15,8 +15,6 @@ from zaffre.services.workspaces import Workspace
 from zaffre.store import resources
 from zaffre.store.jobs import JobRow
 from zaffre.store.unit import Actor, Unit
-
-MADE_BY = "madeBy"
 
 
 class NotRegistered(InvalidInput):
@@ -71,7 +69,7 @@ def register(
                 outputs[name]["assetName"],
                 outputs[name].get("assetVersion"),
                 body,
-                {MADE_BY: job.id},
+                {lineage.MADE_BY: job.id, lineage.MADE_OF: f"outputs.{name}"},
                 kind.fingerprint(body),
                 container_body=_container_body(outputs[name]),
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from zaffre.services import lineage
 from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace, output_folder, run_folder
 from zaffre.store import blobs, resources
 from zaffre.store.jobs import JobRow
@@ -32,6 +33,7 @@ def remove(unit: Unit, workspace: Workspace, job: JobRow) -> None:
         if not any(f"{path}/".startswith(f"{run_folder(model.id)}/") for path in kept):
             models.delete(unit, model.pk)
     runs.delete(unit, [job.run, *(run.pk for run in below)])
+    lineage.forget(unit, workspace.id, lineage.JOBS, job.id)
     unit.emit(workspace.id, "jobs", f"{workspace.id}/{job.id}", {"status": "Deleted"})
 
 

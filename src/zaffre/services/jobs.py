@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from zaffre.errors import Conflict, InvalidInput
+from zaffre.services import lineage
 from zaffre.services.job_removal import remove
 from zaffre.services.job_sources import Checks, JobSources
 from zaffre.services.kinds.base import Document, Kind
@@ -92,6 +93,8 @@ class Jobs:
             ).pk
             jobs.insert(unit, actor, run, workspace.id, name, self.node, body, {"resolved": resolved})
             unit.audit(actor, "workspaces/jobs/write", f"{workspace.path}/jobs/{name}", detail={"created": True})
+            lineage.note(unit, workspace.id, lineage.JOBS, name, properties)
+            lineage.note_outputs(unit, workspace.id, name, resolved["outputs"])
             unit.emit(workspace.id, "jobs", f"{workspace.id}/{name}", {"status": jobs.NOT_STARTED})
             job = jobs.get(unit.conn, workspace.id, name)
             assert job is not None, "the job was inserted in this transaction"

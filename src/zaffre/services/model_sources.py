@@ -47,12 +47,12 @@ class ModelSources:
         self._places = places
         self._tracking = tracking
 
-    async def resolve(self, workspace: Workspace, text: str) -> Source:
+    async def resolve(self, workspace: Workspace, text: str, field: str = "source") -> Source:
         """Raises InvalidInput for what the server cannot reach, such as a folder of the client's machine."""
         if match := _LOGGED.fullmatch(text):
-            return await self._logged(workspace, match["id"], match["path"] or "")
+            return await self._logged(workspace, match["id"], match["path"] or "", field)
         if match := _REGISTERED.fullmatch(text):
-            return await self.resolve(workspace, await self._registered(workspace, match))
+            return await self.resolve(workspace, await self._registered(workspace, match, field), field)
         if text.startswith(ARTIFACT_SCHEME):
             place = artifact_place(workspace, text.removeprefix(ARTIFACT_SCHEME).strip("/"))
             return Source(uri=uri_of(workspace, place), place=place)
@@ -60,21 +60,21 @@ class ModelSources:
             return Source(uri=text)
         if not text.startswith(_OURS) and "://" not in text:
             raise InvalidInput(
-                f"Field 'source': '{text[:200]}' is no place this server can reach. Log the model to a run first and "
+                f"Field '{field}': '{text[:200]}' is no place this server can reach. Log the model to a run first and "
                 "register it from there.",
-                target="source",
+                target=field,
             )
-        place = place_of(workspace, text) or await self._places.resolve(workspace, text, "source")
+        place = place_of(workspace, text) or await self._places.resolve(workspace, text, field)
         return Source(uri=uri_of(workspace, place), place=place)
 
-    async def _logged(self, workspace: Workspace, model_id: str, path: str) -> Source:
+    async def _logged(self, workspace: Workspace, model_id: str, path: str, field: str) -> Source:
         model = (await self._tracking.models.get(workspace.id, model_id)).model
         location = model.experiment_location
         folder = model_folder(location, model_id) if location else ARTIFACT_SCHEME + run_folder(model_id)
-        found = await self.resolve(workspace, f"{folder}/{path}".rstrip("/"))
+        found = await self.resolve(workspace, f"{folder}/{path}".rstrip("/"), field)
         return msgspec.structs.replace(found, model_id=model_id, run_id=model.source_run)
 
-    async def _registered(self, workspace: Workspace, match: re.Match[str]) -> str:
+    async def _registered(self, workspace: Workspace, match: re.Match[str], field: str) -> str:
         """The URI of a version that is registered already, as a copy between models names it."""
 
         def work(conn: sa.Connection) -> str:
@@ -88,7 +88,7 @@ class ModelSources:
                 rows.get(conn, workspace.id, "workspaces/models/versions", version, match["name"]) if version else None
             )
             if row is None:
-                raise NotFound(f"Field 'source': there is no model version '{match[0][:200]}'.", target="source")
+                raise NotFound(f"Field '{field}': there is no model version '{match[0][:200]}'.", target=field)
             uri: str = row.body["properties"]["modelUri"]
             return uri
 

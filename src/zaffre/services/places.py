@@ -9,7 +9,8 @@ import msgspec
 from zaffre.errors import InvalidInput, NotFound, NotServed
 from zaffre.services.datastore_sources import check_reachable, is_own
 from zaffre.services.kinds.base import Kind
-from zaffre.services.resources import ListQuery, Resources
+from zaffre.services.references import ARM, SHORT
+from zaffre.services.resources import Resources
 from zaffre.services.urls import inward
 from zaffre.services.workspaces import (
     ARTIFACT_CONTAINER,
@@ -29,13 +30,7 @@ _DATASTORE = re.compile(
 )
 _JOB_OUTPUT = re.compile(r"azureml://jobs/(?P<j>[^/]+)/outputs/(?P<o>[^/]+)(?:/paths/(?P<p>.*))?", re.DOTALL)
 _RUN = re.compile(r"runs:/(?P<r>[^/]+)/(?P<p>.*)", re.DOTALL)
-_ARM = re.compile(
-    r"(?:azureml:)?/subscriptions/(?P<s>[^/]+)/resourceGroups/(?P<g>[^/]+)/providers/Microsoft\.MachineLearningServices"
-    r"/workspaces/(?P<w>[^/]+)/(?P<kind>data|models|environments|codes)/(?P<n>[^/]+)/(?P<by>versions|labels)/(?P<v>[^/]+)",
-    re.IGNORECASE,
-)
 _STORAGE = re.compile(r"(?:wasbs?|abfss?)://(?P<c>[^/@]+)@(?P<a>[^/.]+)\.(?:blob|dfs)\.[^/]+/(?P<p>.*)", re.DOTALL)
-_SHORT = re.compile(r"azureml:(?P<n>[A-Za-z0-9][A-Za-z0-9._-]*)(?:(?P<by>[:@])(?P<v>[A-Za-z0-9._-]+))?")
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +54,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
 
 def names_asset(text: str) -> bool:
     """Whether `text` has the form of an asset's name, and not of a place."""
-    return _ARM.fullmatch(text) is not None or _SHORT.fullmatch(text) is not None
+    return ARM.fullmatch(text) is not None or SHORT.fullmatch(text) is not None
 
 
 def datastore_uri(workspace: Workspace, text: str) -> str | None:
@@ -123,19 +118,16 @@ class Places:
         self, workspace: Workspace, text: str, field: str, kinds: tuple[str, ...] = ("data", "models")
     ) -> Reference:
         """The asset version `text` names: an ARM id, or `azureml:name:version`, or `azureml:name@latest`."""
-        if match := _ARM.fullmatch(text):
+        if match := ARM.fullmatch(text):
             self._own(workspace, match, field)
-            by, version = match["by"].lower(), match["v"]
             # The SDK makes an id of `azureml:name@latest` with the prefix left in the name (wire.md §9).
             name = match["n"].removeprefix("azureml:")
-            return await self._version(
-                workspace, match["kind"].lower(), name, version if by == "versions" else None, field
-            )
-        if match := _SHORT.fullmatch(text):
-            version = match["v"] if match["by"] == ":" else None
+            return await self._version(workspace, match["kind"].lower(), name, match["by"].lower(), match["v"], field)
+        if match := SHORT.fullmatch(text):
+            by = "versions" if match["by"] == ":" else "labels"
             for kind in kinds:
                 try:
-                    return await self._version(workspace, kind, match["n"], version, field)
+                    return await self._version(workspace, kind, match["n"], by, match["v"] or "latest", field)
                 except NotFound:
                     if kind == kinds[-1]:
                         raise
@@ -146,20 +138,14 @@ class Places:
         )
 
     async def _version(
-        self, workspace: Workspace, kind_name: str, name: str, version: str | None, field: str
+        self, workspace: Workspace, kind_name: str, name: str, by: str, version: str, field: str
     ) -> Reference:
         kind = self._resources.kinds[f"workspaces/{kind_name}/versions"]
+        find = self._resources.get if by == "versions" else self._resources.labelled
         try:
-            if version is not None:
-                return Reference(row=await self._resources.get(workspace, kind, name, version), kind=kind)
+            return Reference(row=await find(workspace, kind, name, version), kind=kind)
         except NotFound as error:
             raise NotFound(f"Field '{field}': {error.message}", target=field) from None
-        rows, _ = await self._resources.page(workspace, kind, name, ListQuery(limit=1))
-        if not rows:
-            raise NotFound(
-                f"Field '{field}': there is no {kind_name} '{name}' in workspace '{workspace.name}'.", target=field
-            )
-        return Reference(row=rows[0], kind=kind)
 
     async def _in_datastore(self, workspace: Workspace, name: str, path: str, field: str, outside: bool) -> Place:
         try:

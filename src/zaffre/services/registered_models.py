@@ -83,12 +83,13 @@ class RegisteredModels:
         await self._change(actor, workspace, name, version, change)
 
     async def delete(self, actor: Actor, workspace: Workspace, name: str) -> None:
-        """Delete the model and all its versions. Their files stay: they belong to the runs that made them."""
+        """Delete the model and all its versions. Files of runs stay: they belong to the runs that made them."""
 
         def work(unit: Unit) -> None:
             model = self._model(unit.conn, workspace, name, lock=True)
-            for row in (*model.versions, model.row):
-                rows.delete(unit, row.pk)
+            for row in rows.listing(unit.conn, workspace.id, VERSIONS, parent=name):
+                assets.delete_version(unit, actor, workspace.id, row)
+            rows.delete(unit, model.row.pk)
             _record(unit, actor, workspace, "delete", name)
 
         await self._database.write(work)
@@ -218,8 +219,7 @@ class RegisteredModels:
             row = self._version(unit.conn, workspace, name, version)
             kept = {alias: held for alias, held in aliases(model.row).items() if held != row.name}
             rows.update(unit, actor, model.row.pk, server=_server_with(model.row, aliases=kept))
-            rows.delete(unit, row.pk)
-            _record(unit, actor, workspace, "delete", f"{name}/versions/{row.name}")
+            assets.delete_version(unit, actor, workspace.id, row)
 
         await self._database.write(work)
 

@@ -8,8 +8,9 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import Conflict, NotFound
-from zaffre.services import assets
+from zaffre.services import assets, lineage
 from zaffre.services.kinds.base import Document, Kind
+from zaffre.services.lineage import Related
 from zaffre.services.workspaces import Workspace
 from zaffre.store import operations, resources
 from zaffre.store.database import Database
@@ -19,6 +20,8 @@ from zaffre.store.seal import Vault
 from zaffre.store.unit import Actor, Unit
 
 PAGE = 100
+DELETED_AT_ONCE = 200  # versions of an asset that one transaction deletes: others want to write, too
+LABELS = ("latest", "default")
 Guard = Callable[[Unit, Row | None], None]
 
 
@@ -76,6 +79,29 @@ class Resources:
             raise missing(workspace, kind, parent, name)
         return row
 
+    async def labelled(self, workspace: Workspace, kind: Kind, parent: str, label: str) -> Row:
+        """The version of an asset under a label: `latest` and `default` are the newest that is not archived."""
+        container = self.kinds[kind.type.rpartition("/")[0]]
+        if label.lower() not in LABELS:
+            raise NotFound(
+                f"There is no label '{label[:100]}' of {container.segment} '{parent}'; every asset has {' and '.join(LABELS)}."
+            )
+        row = await self.database.read(
+            lambda conn: assets.latest_version(conn, workspace.id, container.type, parent, archived=False)
+        )
+        if row is None:
+            raise NotFound(
+                f"There is no version of {container.segment} '{parent}' in workspace '{workspace.name}' that is not archived."
+            )
+        return row
+
+    async def lineage(self, workspace: Workspace, kind: Kind, parent: str, name: str) -> dict[str, list[Related]]:
+        """Who made a version, who uses it, and what it uses."""
+        row = await self.get(workspace, kind, parent, name)
+        return await self.database.read(
+            lambda conn: lineage.about_version(conn, workspace.id, kind.type, row.parent, row.name)
+        )
+
     async def latest(self, workspace: Workspace, kind: Kind, rows: list[Row]) -> dict[int, str | None]:
         """For containers: the name of the newest version that is not archived, by the container's key."""
 
@@ -88,8 +114,8 @@ class Resources:
 
         return await self.database.read(work) if kind.versioned else {}
 
-    async def arrive(self, workspace: Workspace, body: Document) -> Document:
-        """The body with what only a look at the store can fill in, before it is checked; a kind's service may say more."""
+    async def arrive(self, workspace: Workspace, kind: Kind, body: Document) -> Document:
+        """The body, which its kind has accepted, with what only a look at the store can fill in or refuse."""
         return body
 
     async def put(
@@ -110,19 +136,22 @@ class Resources:
         `server` is merged into what we fill. `guard` may refuse, in the same transaction, with the row as it stands.
         `secrets_once` are put only when the resource is new and the body brings none of that name.
         """
-        body = await self.arrive(workspace, body)
         kind.check_name(name)
         secrets, body = kind.take_secrets(body)
         body = kind.accept(body)
+        body["properties"] = kind.addressed(body["properties"], parent, name)
         if kind.type.endswith("/versions"):
             self.kinds[kind.type.rpartition("/")[0]].check_name(parent)
+            known = await self.database.read(lambda conn: resources.get(conn, workspace.id, kind.type, name, parent))
+            if known is None or known.fingerprint != kind.fingerprint(body):
+                body = await self.arrive(workspace, kind, body)
         operation = self.database.runtime.guid() if kind.active else None
 
         def work(unit: Unit) -> Written:
             if kind.type.endswith("/versions"):
                 row, created = assets.put_version(
                     unit, actor, workspace.id, kind.type.rpartition("/")[0], parent, name, body, {}, kind.fingerprint(body),
-                    container_body=_container_body(body),
+                    container_body=_container_body(body), mutable=kind.mutable,
                 )  # fmt: skip
                 return Written(row=row, created=created)
             if guard is not None:
@@ -141,20 +170,29 @@ class Resources:
     async def delete(self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str) -> str | None:
         """Delete it. The id of the operation when a controller has to end something first, else None."""
         operation = self.database.runtime.guid() if kind.active else None
+        if kind.versioned:
+            await self._delete_versions(actor, workspace, kind, name)
 
         def work(unit: Unit) -> str | None:
             row = resources.get(unit.conn, workspace.id, kind.type, name, parent, lock=True)
             if row is None:
                 return None
             self.may_delete(unit, workspace, row)
+            if kind.type.endswith("/versions"):
+                assets.delete_version(unit, actor, workspace.id, row)
+                return None
             unit.audit(actor, f"{kind.type}/delete", _target(workspace, kind, parent, name))
             unit.emit(workspace.id, kind.type, row.name)
             if operation is not None:
                 self.begin_delete(unit, workspace, row, operation)
                 return operation
-            if kind.versioned:
-                for version in resources.listing(unit.conn, workspace.id, f"{kind.type}/versions", parent=name):
-                    resources.delete(unit, version.pk)
+            for version in (
+                resources.listing(unit.conn, workspace.id, f"{kind.type}/versions", parent=name)
+                if kind.versioned
+                else ()
+            ):
+                assets.delete_version(unit, actor, workspace.id, version)  # made since
+            lineage.forget(unit, workspace.id, kind.type, resources.subject_of(parent, row.name))
             resources.delete(unit, row.pk)
             self.vault.forget(unit, workspace.id, f"{kind.segment}/{resources.key(name)}/")
             return None
@@ -165,6 +203,24 @@ class Resources:
         """Raise Conflict for what must stay; a kind's service may say more."""
         if row.server.get("builtin"):
             raise Conflict(f"'{row.name}' belongs to the workspace itself and is deleted only with it.")
+
+    async def _delete_versions(self, actor: Actor, workspace: Workspace, kind: Kind, name: str) -> None:
+        """Delete the versions of an asset, some at a time. Nothing is deleted while something needs one of them."""
+        type_ = f"{kind.type}/versions"
+
+        def check(conn: sa.Connection) -> None:
+            for row in resources.listing(conn, workspace.id, type_, parent=name):
+                lineage.refuse_if_needed(conn, workspace.id, type_, row.parent, row.name)
+
+        def some(unit: Unit) -> bool:
+            found = resources.listing(unit.conn, workspace.id, type_, parent=name, limit=DELETED_AT_ONCE)
+            for row in found:
+                assets.delete_version(unit, actor, workspace.id, row)
+            return len(found) == DELETED_AT_ONCE
+
+        await self.database.read(check)
+        while await self.database.write(some):
+            pass
 
     def begin_delete(self, unit: Unit, workspace: Workspace, row: Row, operation: str) -> None:
         """Mark an active resource; its controller ends what it runs and removes the row."""
@@ -225,10 +281,15 @@ class Resources:
                 raise Conflict(f"'{row.name}' is being deleted. Repeat the request when that is done.")
             if row.server.get("builtin"):
                 body = {**row.body, **body}
+            lasting = {
+                name: row.body["properties"][name] for name in kind.kept if row.body["properties"].get(name) is not None
+            }
+            body = {**body, "properties": {**lasting, **body["properties"]}}
             resources.update(
                 unit, actor, row.pk, body=body, server={**row.server, **server}, archived=archived,
                 state=("Updating" if row.server.get("ready") else "Creating") if kind.active else row.state,
             )  # fmt: skip
+        lineage.note(unit, workspace.id, kind.type, resources.subject_of(parent, name), body["properties"])
         if operation is not None:
             operations.begin(unit, operation, workspace.id, f"{kind.type}/{parent}/{name}")
         unit.audit(actor, f"{kind.type}/write", _target(workspace, kind, parent, name), detail={"created": created})

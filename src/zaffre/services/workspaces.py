@@ -11,6 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import Conflict, NotFound
+from zaffre.services import urls
 from zaffre.store import resources, tables
 from zaffre.store.database import Database
 from zaffre.store.resources import Row
@@ -22,7 +23,7 @@ DATASTORE = "workspaces/datastores"
 BLOB_STORE = "workspaceblobstore"
 ARTIFACT_STORE = "workspaceartifactstore"
 ARTIFACT_CONTAINER = "azureml"
-STORAGE_SUFFIX = ".blob.core.windows.net"
+STORAGE_SUFFIX = urls.STORAGE_SUFFIX
 SUCCEEDED, DELETING = "Succeeded", "Deleting"
 KEY, RETIRING_KEY = "storage-account-key", "storage-account-key-retiring"
 RETIRES_MS = 12 * 3_600_000
@@ -54,7 +55,7 @@ class Workspace(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def account(self) -> str:
         """Its storage account, one a workspace."""
-        return "zf" + self.id.replace("-", "")[:20]
+        return urls.account_of(self.id)
 
     @property
     def container(self) -> str:

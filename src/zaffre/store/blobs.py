@@ -140,6 +140,11 @@ def delete_tree(unit: Unit, container_pk: int, prefix: str, kept: Sequence[str] 
     return result.rowcount
 
 
+def delete_container(unit: Unit, pk: int) -> None:
+    """Delete a container that is empty."""
+    unit.conn.execute(sa.delete(_c).where(_c.c.pk == pk))
+
+
 def walk(
     conn: sa.Connection, container_pk: int, *, prefix: str = "", delimiter: str = "", start: str = "", limit: int
 ) -> tuple[list[Blob | str], str | None]:

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import InvalidInput
-from zaffre.store import filters, tables
+from zaffre.store import filters, links, tables
 from zaffre.store.filters import Pair
 from zaffre.store.inserts import insert as insert_into
 from zaffre.store.unit import Actor, Unit, decode, encode
@@ -176,7 +176,10 @@ def move(unit: Unit, pk: int, scope: str, type_: str, name: str) -> None:
 
 
 def delete(unit: Unit, pk: int) -> None:
-    unit.conn.execute(sa.delete(_t).where(_t.c.pk == pk))
+    """Remove the row, and what it named."""
+    gone = sa.delete(_t).where(_t.c.pk == pk).returning(_t.c.scope, _t.c.type, _t.c.parent, _t.c.name)
+    for scope, type_, parent, name in unit.conn.execute(gone).all():
+        links.forget(unit, scope, type_, subject_of(parent, name))
 
 
 def listing(
@@ -304,6 +307,11 @@ def mentioning(conn: sa.Connection, scope: str, words: Sequence[str]) -> list[Ro
         for row in conn.execute(sa.select(_t).where(_t.c.scope == scope, any_of)).mappings():
             found[row["pk"]] = _row(row)
     return list(found.values())
+
+
+def subject_of(parent: str, name: str) -> str:
+    """The resource as a subject of links."""
+    return f"{key(parent)}/{key(name)}" if parent else key(name)
 
 
 def key(name: str) -> str:

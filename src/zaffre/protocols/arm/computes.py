@@ -14,6 +14,7 @@ from zaffre.gateway.call import Call
 from zaffre.gateway.routes import Handler
 from zaffre.protocols.arm import shape
 from zaffre.protocols.arm.provider import Provider
+from zaffre.runtime import Runtime
 from zaffre.services.computes import Computes
 from zaffre.services.kinds.base import Kind, spelled
 from zaffre.services.kinds.vm_sizes import Size
@@ -38,8 +39,10 @@ class _Limits(msgspec.Struct, kw_only=True):
 class ComputeProvider(Provider):
     """`operations` binds what is not one of the common verbs."""
 
-    def __init__(self, settings: Settings, kind: Kind, computes: Computes, workspaces: Workspaces) -> None:
-        super().__init__(settings, kind, computes)
+    def __init__(
+        self, settings: Settings, runtime: Runtime, kind: Kind, computes: Computes, workspaces: Workspaces
+    ) -> None:
+        super().__init__(settings, runtime, kind, computes)
         self._computes = computes
         self._workspaces = workspaces
         self.operations: dict[str, Handler] = {

@@ -6,14 +6,15 @@ from starlette.responses import Response
 
 from zaffre.gateway.call import Call
 from zaffre.protocols.arm.provider import Provider
+from zaffre.runtime import Runtime
 from zaffre.services.datastores import Datastores
 from zaffre.services.kinds.base import Kind
 from zaffre.settings import Settings
 
 
 class DatastoreProvider(Provider):
-    def __init__(self, settings: Settings, kind: Kind, datastores: Datastores) -> None:
-        super().__init__(settings, kind, datastores)
+    def __init__(self, settings: Settings, runtime: Runtime, kind: Kind, datastores: Datastores) -> None:
+        super().__init__(settings, runtime, kind, datastores)
         self._datastores = datastores
 
     async def put(self, call: Call) -> Response:

@@ -12,8 +12,9 @@ from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.protocols.arm import shape
 from zaffre.protocols.arm.listing import list_query
+from zaffre.runtime import Runtime
 from zaffre.services.kinds.base import Document, Kind, Show
-from zaffre.services.resources import ListQuery, Written
+from zaffre.services.resources import ListQuery, Resources, Written
 from zaffre.services.workspaces import Workspace
 from zaffre.settings import Settings
 from zaffre.store.resources import Cursor, Row
@@ -37,16 +38,23 @@ class Service(Protocol):
 class Provider:
     """get, put, patch, delete and list for one kind, by the service that keeps it."""
 
-    def __init__(self, settings: Settings, kind: Kind, service: Service) -> None:
+    def __init__(self, settings: Settings, runtime: Runtime, kind: Kind, service: Service) -> None:
         self._settings = settings
+        self._runtime = runtime
         self._kind = kind
         self._service = service
         self.verbs = {"get": self.get, "put": self.put, "patch": self.patch, "delete": self.delete, "list": self.list_}
 
     async def get(self, call: Call) -> Response:
         # `azureml:name@latest` as the path of an input: the SDK asks for an asset called `azureml:name` (wire.md §9).
-        names = (name.removeprefix("azureml:") for name in _names(call))
-        row = await self._service.get(call.workspace, self._kind, *names)
+        parent, name = (name.removeprefix("azureml:") for name in _names(call))
+        label = self._kind.labels.get(name.lower())
+        if label is not None:
+            row = await self._labelled(call, parent, label)
+            answer = (await self._shaped(call, [row]))[0]
+            # Whoever keeps this id keeps the label: it names whatever is newest when it is used.
+            return json_answer({**answer, "id": answer["id"].rpartition("/versions/")[0] + f"/labels/{label}"})
+        row = await self._service.get(call.workspace, self._kind, parent, name)
         return json_answer((await self._shaped(call, [row]))[0])
 
     async def put(self, call: Call) -> Response:
@@ -63,6 +71,11 @@ class Provider:
         if operation is None:
             return Response(status_code=204)
         return shape.accepted(public_address(call, self._settings), call.workspace, operation)
+
+    async def _labelled(self, call: Call, parent: str, label: str) -> Row:
+        if not isinstance(self._service, Resources):
+            raise NotFound(f"There are no labels of {self._kind.type}.")
+        return await self._service.labelled(call.workspace, self._kind, parent, label)
 
     async def list_(self, call: Call) -> Response:
         values = [value for name, value in call.params.items() if name not in _SCOPE]
@@ -96,8 +109,11 @@ class Provider:
     async def _shaped(self, call: Call, rows: list[Row]) -> list[dict[str, Any]]:
         address = public_address(call, self._settings)
         latest = await self._service.latest(call.workspace, self._kind, rows)
+        now = self._runtime.now()
         return [
-            shape.envelope(self._kind, row, Show(workspace=call.workspace, address=address, latest=latest.get(row.pk)))
+            shape.envelope(
+                self._kind, row, Show(workspace=call.workspace, address=address, latest=latest.get(row.pk), now=now)
+            )
             for row in rows
         ]
 

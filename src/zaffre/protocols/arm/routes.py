@@ -11,6 +11,7 @@ from zaffre.protocols.arm.datastores import DatastoreProvider
 from zaffre.protocols.arm.groups import Groups
 from zaffre.protocols.arm.provider import Provider, Service
 from zaffre.protocols.arm.workspaces import WorkspaceProvider
+from zaffre.runtime import Runtime
 from zaffre.services.connections import CONNECTION, Connections
 from zaffre.services.datastores import Datastores
 from zaffre.services.kinds.base import Kind
@@ -25,6 +26,7 @@ def routes(
     homes: WorkspaceProvider,
     groups: Groups,
     computes: ComputeProvider,
+    runtime: Runtime,
     default: Service,
     services: dict[str, Service],
     actions: Actions,
@@ -34,7 +36,9 @@ def routes(
     connections = services.get(CONNECTION)
     if isinstance(connections, Connections):
         special["WorkspaceConnections_ListSecrets"] = list_secrets(settings, connections)
-    providers = {type_: _provider(settings, kind, services.get(type_, default)) for type_, kind in kinds.items()}
+    providers = {
+        type_: _provider(settings, runtime, kind, services.get(type_, default)) for type_, kind in kinds.items()
+    }
     providers["workspaces/computes"] = computes
     made = []
     for operation in table.load():
@@ -72,10 +76,10 @@ def routes(
     return made
 
 
-def _provider(settings: Settings, kind: Kind, service: Service) -> Provider:
+def _provider(settings: Settings, runtime: Runtime, kind: Kind, service: Service) -> Provider:
     if isinstance(service, Datastores):
-        return DatastoreProvider(settings, kind, service)
-    return Provider(settings, kind, service)
+        return DatastoreProvider(settings, runtime, kind, service)
+    return Provider(settings, runtime, kind, service)
 
 
 def _action(operation: table.Operation) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zaffre.services.kinds.base import VERSION, Document, Kind, Show
+from zaffre.services.kinds.base import VERSION, Document, Kind, Show, refused
 from zaffre.services.kinds.containers import Version, container, version_defaults
 from zaffre.services.urls import inward, outward
 from zaffre.store.resources import Row
@@ -15,7 +15,10 @@ class CodeVersion(Version, rename="camel", kw_only=True):
 
 
 def _complete(properties: Document) -> Document:
-    return {**version_defaults(properties), "codeUri": inward(properties["codeUri"].strip())}
+    uri = inward(properties["codeUri"].strip())
+    if not uri:
+        raise refused("properties.codeUri", "expected the place of the code, got an empty text.")
+    return {**version_defaults(properties), "codeUri": uri}
 
 
 def _identity(properties: Document) -> Any:

@@ -1,6 +1,8 @@
-"""The containers of versioned assets: what is common to data, models, environments and code."""
+"""The containers of versioned assets: what is common to data, models, environments, components and code."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import msgspec
 
@@ -26,18 +28,25 @@ def _complete(properties: Document) -> Document:
     }
 
 
-def _numbers(row: Row, show: Show) -> Document:
+def container_numbers(row: Row, show: Show) -> Document:
     return {"latestVersion": show.latest, "nextVersion": str(row.counter)}
 
 
-def _numbers_and_state(row: Row, show: Show) -> Document:
-    return {**_numbers(row, show), "provisioningState": row.state}
+def container_state(row: Row, show: Show) -> Document:
+    return {**container_numbers(row, show), "provisioningState": row.state}
 
 
-def container(type_: str, *, stated: bool = True) -> Kind:
+def container(type_: str, extra: Callable[[Row, Show], Document] = container_state) -> Kind:
     """The container kind of an asset type, e.g. `workspaces/data`. All but data tell a provisioning state."""
-    extra = _numbers_and_state if stated else _numbers
-    return Kind(type=type_, properties=Container, name=ASSET_NAME, complete=_complete, extra=extra, versioned=True)
+    return Kind(
+        type=type_,
+        properties=Container,
+        name=ASSET_NAME,
+        complete=_complete,
+        extra=extra,
+        versioned=True,
+        kept=("dataType",),
+    )
 
 
 def version_defaults(properties: Document) -> Document:
