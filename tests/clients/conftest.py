@@ -77,3 +77,19 @@ def bare() -> Any:
 def tracking_uri(ml: Any, client_environment: ZaffreServer) -> str:
     """As the SDK tells it."""
     return str(ml.workspaces.get(client_environment.credentials["workspace"]).mlflow_tracking_uri)
+
+
+@pytest.fixture(scope="session")
+def uploaded_model(ml: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An MLflow model that the SDK uploaded from this machine, so one that lies in no run."""
+    import mlflow.pyfunc
+    from azure.ai.ml.entities import Model
+
+    class Doubled(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> list[Any]:
+            return [2 * value for value in model_input]
+
+    folder = tmp_path_factory.mktemp("model") / "doubled"
+    mlflow.pyfunc.save_model(str(folder), python_model=Doubled(), pip_requirements=[])
+    made = ml.models.create_or_update(Model(name="uploaded-doubled", path=str(folder), type="mlflow_model"))
+    return str(made.name)

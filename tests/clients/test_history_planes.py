@@ -132,6 +132,30 @@ def test_an_upload_replaces_only_what_it_was_asked_for(client_environment: Zaffr
     assert server.request("GET", address(), token=None).body == b"3"
 
 
+def test_a_large_file_replaces_one_in_blocks(client_environment: ZaffreServer, made: dict[str, str]) -> None:
+    """As azure-storage-blob sends what is larger than one request, here than 64 KiB."""
+    from azure.core.exceptions import HttpResponseError
+    from azure.storage.blob import BlobClient
+
+    server = client_environment
+    path = f"/history/v1.0{server.scope}/experiments/history%20planes/runs/{made['child 2']}/artifacts"
+
+    def address() -> str:
+        answer = server.request("POST", f"{path}/batch/metadata", {"paths": [{"path": "big.bin"}]})
+        return str(answer.json["artifactContentInformation"]["big.bin"]["contentUri"])
+
+    def upload(where: str, content: bytes) -> None:
+        BlobClient.from_blob_url(where, max_single_put_size=65536, max_block_size=65536).upload_blob(content)
+
+    upload(address(), b"1" * 200_000)
+    stale = address()
+    upload(address(), b"2" * 300_000)
+    with pytest.raises(HttpResponseError, match="has changed"):
+        upload(stale, b"3" * 200_000)
+    assert server.request("GET", f"{path}/contentinfo?path=big.bin").status == 200
+    assert BlobClient.from_blob_url(address()).download_blob().readall() == b"2" * 300_000
+
+
 def test_folders_of_the_artifact_service(client_environment: ZaffreServer) -> None:
     from azure.core.exceptions import HttpResponseError
     from azure.identity import DefaultAzureCredential

@@ -280,3 +280,16 @@ def test_arm_and_mlflow_see_the_same_model(server: MlflowServer, run: str) -> No
     assert [one["version"] for one in answer["model_versions"]] == ["2"]
     _, answer = server.ask("GET", "mlflow/registered-models/search?filter=name+ilike+'SHARED'")
     assert [one["version"] for one in answer["registered_models"][0]["latest_versions"]] == ["2"]
+
+
+def test_batches_that_are_not_waited_for(server: MlflowServer) -> None:
+    """azureml-mlflow's own two calls: an answer without a tracking id says that all is written."""
+    experiment = server.ask("POST", "mlflow/experiments/create", {"name": "not waited for"})[1]["experiment_id"]
+    run = server.ask("POST", "mlflow/runs/create", {"experiment_id": experiment})[1]["run"]["info"]["run_id"]
+    metric = {"key": "m", "value": 1, "timestamp": 1, "step": 0}
+    assert server.ask("POST", "preview/mlflow/runs/log-batch-async", {"run_id": run, "metrics": [metric]}) == (200, {})
+    assert server.ask("GET", f"mlflow/runs/get?run_id={run}")[1]["run"]["data"]["metrics"][0]["value"] == 1
+    path = "preview/mlflow/runs/get-run-data-status"
+    assert server.ask("GET", f"{path}?run_id={run}&batch_tracking_id=x") == (200, {"is_complete": True})
+    assert server.ask("GET", f"{path}?run_id={run}")[0] == 400
+    assert server.ask("GET", f"{path}?run_id=none&batch_tracking_id=x")[0] == 404

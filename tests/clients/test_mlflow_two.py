@@ -40,10 +40,8 @@ def test_with_the_plugin_by_the_workspaces_own_uri(
     assert found["source"].startswith("azureml://")
 
 
-def test_with_the_plugin_there_but_not_asked(client_environment: ZaffreServer, with_plugin: Path) -> None:
-    check(flow(with_plugin, client_environment, "two-beside", client_environment.variables["MLFLOW_TRACKING_URI"]))
-
-
-def test_mlflow_three_with_the_plugin_there_but_not_asked(client_environment: ZaffreServer) -> None:
+def test_mlflow_three_with_the_plugin_there_but_not_asked(
+    client_environment: ZaffreServer, uploaded_model: str
+) -> None:
     uri = client_environment.variables["MLFLOW_TRACKING_URI"]
-    check(flow(Path(sys.executable), client_environment, "three-beside", uri))
+    check(flow(Path(sys.executable), client_environment, "three-beside", uri, uploaded_model))

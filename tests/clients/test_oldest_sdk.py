@@ -26,11 +26,10 @@ def test_the_main_flows(client_environment: ZaffreServer, oldest: Path) -> None:
         **server.variables,
         "PATH": "/usr/bin:/bin",
         "HOME": str(server.home),
-        "AZUREML_ARTIFACTS_DEFAULT_TIMEOUT": "60",
     }
     done = subprocess.run(
         [str(oldest), "-P", "-W", "ignore", str(SCRIPT), "oldest-sdk"],
-        env=variables, cwd=server.home, capture_output=True, text=True, timeout=300, check=False,
+        env=variables, cwd=server.home, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
     assert "read ab" in done.stdout, "the job's log was not streamed"
@@ -43,5 +42,6 @@ def test_the_main_flows(client_environment: ZaffreServer, oldest: Path) -> None:
     assert {Path(one).name for one in found["downloaded"]} >= {"std_log.txt", "end.txt", "twice.txt"}
     assert found["listed"] == 0, "an archived job is in no list"
     assert found["model"] == ["1", ["abab"]]
+    assert found["registry"] == ["sklearn-1.5", "azureml://registries/azureml/environments/sklearn-1.5/versions/1"]
     assert found["endpoint"] == ["Succeeded", True]
     assert "only MLflow models are served without a scoring script" in found["refused"]

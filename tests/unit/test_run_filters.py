@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zaffre.errors import InvalidInput
@@ -65,6 +65,7 @@ def test_what_cannot_be_read_is_told(text: str, message: str) -> None:
     assert message in raised.value.message and raised.value.target == "$filter"
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="astu' ()eqnot/0.1\n", max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:

@@ -31,6 +31,7 @@ def variables(settings: Settings, workspace: Workspace, job: JobRow, folder: Pat
         "AZUREML_EXPERIMENT_SCOPE": f"{scope}/experiments/{job.experiment}",
         "AZUREML_CURRENT_CLOUD": CLOUD_NAME,
         "ARM_CLOUD_METADATA_URL": f"{address}/metadata/endpoints",
+        "REGISTRY_DISCOVERY_ENDPOINT_URL": f"{address}/",
         "AZUREML_DATA_CONTAINER_ID": f"dcid.{job.id}",
         "AZUREML_NODE_COUNT": "1",
         "AZUREML_CR_EXECUTION_WORKING_DIR_PATH": str(work),

@@ -26,7 +26,7 @@ _OF_RUN = re.compile(
     re.DOTALL,
 )
 _OF_ORIGIN = re.compile(r"azureml://artifacts/(?P<origin>[^/]+)/(?P<container>[^/]+)(?:/(?P<path>.*))?", re.DOTALL)
-_SAFE = re.compile(r"[A-Za-z0-9._-]+")
+_SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 def of_run(host: str, workspace: Workspace, experiment: tuple[str, str], id_: str) -> str:

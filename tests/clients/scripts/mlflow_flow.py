@@ -15,7 +15,7 @@ import mlflow
 import mlflow.pyfunc
 from mlflow import MlflowClient
 
-NAME = sys.argv[1]
+NAME, OTHERS = sys.argv[1], sys.argv[2:]
 OLD = mlflow.__version__.startswith("2.")
 
 
@@ -77,6 +77,7 @@ def main() -> dict:
     client.set_registered_model_alias(NAME, "champion", registered.version)
     uris = [info.model_uri, f"runs:/{run_id}/model", f"models:/{NAME}/1", f"models:/{NAME}@champion"]
     found["loaded"] = [mlflow.pyfunc.load_model(uri).predict([1, 2]) for uri in uris]
+    found["others"] = [mlflow.pyfunc.load_model(f"models:/{name}/1").predict([1, 2]) for name in OTHERS]
     if mlflow.get_tracking_uri().startswith("azureml:"):
         # Only the plugin takes a folder of this machine as a model's source.
         with tempfile.TemporaryDirectory() as folder:

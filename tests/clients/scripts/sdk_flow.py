@@ -41,6 +41,10 @@ def main(folder: Path) -> dict:
     environment = ml.environments.create_or_update(Environment(name=NAME, image="python:3.11"))
     found["environment"] = [environment.version, [one.version for one in ml.environments.list(name=NAME)]]
 
+    registry = MLClient(DefaultAzureCredential(), registry_name="azureml")
+    curated = [one.name for one in registry.environments.list() if one.name == "sklearn-1.5"]
+    found["registry"] = [*curated, registry.environments.get("sklearn-1.5", label="latest").id]
+
     job = ml.jobs.create_or_update(
         command(
             command="python run.py ${{inputs.given}} ${{outputs.made}} outputs",
