@@ -25,6 +25,7 @@ import uvloop
 from zaffre import logs as server_log
 from zaffre import settings as settings_module
 from zaffre.control import probes
+from zaffre.control.adoption import adopt
 from zaffre.control.computes import ComputeController
 from zaffre.control.edge import EdgeController
 from zaffre.control.endpoints import EndpointController
@@ -257,6 +258,7 @@ class Application:
         with contextlib.suppress(Conflict):  # it is being deleted, and that goes on first; the next start makes it anew
             await self.workspaces.create(PLATFORM, *names, home)
         self.bell.open()
+        await adopt(self.settings, self.database, self.job_service.node)
         await self.jobs.start()
         await self.endpoints.start()
         self.computes.start()

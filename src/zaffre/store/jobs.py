@@ -160,6 +160,29 @@ def _conditions(conn: sa.Connection, wanted: JobSelection) -> list[sa.ColumnElem
     return made
 
 
+def stranded(conn: sa.Connection) -> list[tuple[str, str]]:
+    """Scope and id of jobs that are over and whose logs are nowhere but in their folders."""
+    query = sa.select(_j.c.scope, _j.c.id).join(_r, _r.c.pk == _j.c.run)
+    found = conn.execute(query.where(_j.c.logs_stored == sa.false(), _r.c.status.in_(TERMINAL)).order_by(_j.c.run))
+    return [(scope, id_) for scope, id_ in found]
+
+
+def every_active(conn: sa.Connection) -> list[JobRow]:
+    """What is not over, on whatever node, oldest first."""
+    return [
+        _row(found) for found in conn.execute(_select().where(_r.c.status.in_(ACTIVE)).order_by(_j.c.run)).mappings()
+    ]
+
+
+def begin_anew(unit: Unit, job: JobRow, node: str) -> None:
+    """A job that had not started yet is this node's from the beginning, as if it had just been submitted.
+
+    No state changes that way by itself: only a restore does this, when what had been prepared is gone.
+    """
+    unit.transition(_r, _r.c.pk == job.run, "status", (NOT_STARTED, PREPARING, QUEUED), NOT_STARTED)
+    update(unit, job.run, node=node, plan=None, events_applied=0)
+
+
 def state_counts(conn: sa.Connection) -> dict[str, int]:
     """How many jobs are in each state, over all workspaces."""
     query = sa.select(_r.c.status, sa.func.count()).where(_r.c.origin == "job").group_by(_r.c.status)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from zaffre.errors import ZaffreError
 from zaffre.store.migrations import HEAD
+from zaffre.store.snapshots import copy_sqlite
 
 
 class SchemaError(ZaffreError):
@@ -46,12 +46,7 @@ def back_up(database: Path, label: str) -> Path:
     new = copy.with_name(copy.name + ".new")
     new.unlink(missing_ok=True)
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    source, target = sqlite3.connect(database), sqlite3.connect(new)
-    try:
-        source.backup(target)
-    finally:
-        target.close()
-        source.close()
+    copy_sqlite(database, new)
     new.rename(copy)
     return copy
 

@@ -30,6 +30,11 @@ class Home:
         return self.run / "lock"
 
     @property
+    def unfinished_restore(self) -> Path:
+        """There while `zaffre restore` has not finished."""
+        return self.path / ".restoring"
+
+    @property
     def address(self) -> Path:
         return self.run / "address.json"
 

@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         home.make()
         lock = HomeLock.take(home.lock)
+        if home.unfinished_restore.exists():
+            raise SupervisorError(f"A restore of {home.path} was not finished; run the same `zaffre restore` again.")
     except (SupervisorError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
