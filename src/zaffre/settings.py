@@ -5,7 +5,9 @@ Every field can be given as an environment variable `ZAFFRE_<NAME>`; the command
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -42,9 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def own_hosts(self) -> frozenset[str]:
-        """Every `host:port` a client may use for us; anything else in a Host header is ignored."""
-        hosts = ("localhost", "127.0.0.1", "[::1]", socket.gethostname().lower(), *(n.lower() for n in self.names))
-        return frozenset(f"{host}:{self.port}" for host in hosts)
+        """Every Host header by which clients may call us; any other is ignored. With port 443 it may be left out."""
+        return _hosts(self.port, self.names)
 
     @property
     def database(self) -> str:
@@ -86,6 +87,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def bundle(self) -> Path:
         """Public roots plus our own CA, what `REQUESTS_CA_BUNDLE` and `SSL_CERT_FILE` name."""
         return self.home / "bundle.pem"
+
+
+@functools.lru_cache
+def _hosts(port: int, names: tuple[str, ...]) -> frozenset[str]:
+    """A name may bring a port of its own: that of a proxy in front, or of a container's host."""
+    given = ("localhost", "127.0.0.1", "[::1]", socket.gethostname().lower(), *(name.lower() for name in names))
+    whole = [name if re.search(r"[^:]:\d+$", name) else f"{name}:{port}" for name in given]
+    return frozenset([*whole, *(host.removesuffix(":443") for host in whole)])
 
 
 def default_home() -> Path:

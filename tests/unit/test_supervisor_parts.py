@@ -19,7 +19,7 @@ from zaffre.supervisor.files import read_json, tail, write_json
 from zaffre.supervisor.identity import Identity, Watched
 from zaffre.supervisor.lock import HomeLock
 from zaffre.supervisor.nginx_files import listens_on
-from zaffre.supervisor.options import parse
+from zaffre.supervisor.options import parse, split_port
 
 
 def child() -> "subprocess.Popen[bytes]":
@@ -176,6 +176,17 @@ def test_options() -> None:
     for wrong in (["--port", "70000"], ["--port", "x"], ["--host", "name"]):
         with pytest.raises(SystemExit):
             parse(["--home", "/h", *wrong])
+
+
+def test_a_name_may_have_a_port_of_its_own() -> None:
+    """That of a proxy in front, or of the host a container runs on."""
+    given = parse(["--home", "/h", "--name", "ML.example.org:443", "--name", "fd00::1", "--name", "[fd00::2]:9000"])
+    assert set(given.own_names) >= {"ml.example.org", "fd00::1", "fd00::2"}
+    assert not any(split_port(name)[1] for name in given.own_names)
+    assert set(given.addressed_as) >= {"ml.example.org", "ml.example.org:443", "[fd00::1]", "[fd00::2]:9000", "[::1]"}
+    for wrong in ("https://x", "x:0", "x:70000", "a b", ""):
+        with pytest.raises(SystemExit):
+            parse(["--home", "/h", "--name", wrong])
 
 
 def test_own_addresses_are_what_others_may_use() -> None:

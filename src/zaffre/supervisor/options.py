@@ -3,6 +3,7 @@
 import argparse
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,12 +35,17 @@ class Options:
 
     @property
     def own_names(self) -> tuple[str, ...]:
-        """What this server may be called: the certificate's names, and the hosts links may be written for."""
+        """What this server may be called, without ports: the certificate's names."""
+        given = (split_port(name)[0] for name in self.names)
         return tuple(
-            dict.fromkeys(
-                ["localhost", socket.gethostname().lower(), "127.0.0.1", "::1", *self.reached_by, *self.names]
-            )
+            dict.fromkeys(["localhost", socket.gethostname().lower(), "127.0.0.1", "::1", *self.reached_by, *given])
         )
+
+    @property
+    def addressed_as(self) -> tuple[str, ...]:
+        """The hosts links may be written for, as a Host header has them; with a port where it is not ours."""
+        plain = (f"[{name}]" if ":" in name else name for name in self.own_names)
+        return (*plain, *(name for name in self.names if split_port(name)[1] is not None))
 
     @property
     def reached_by(self) -> tuple[str, ...]:
@@ -49,6 +55,14 @@ class Options:
             address = ipaddress.ip_address(host)
             found += platform_linux.own_addresses(address.version) if address.is_unspecified else [host]
         return tuple(dict.fromkeys(found))
+
+
+def split_port(name: str) -> tuple[str, int | None]:
+    """A name as `--name` takes it: `host`, `host:port` where something in front listens on another one, `[::1]:port`."""
+    match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d{1,5}))?", name)
+    if match is None:
+        return name, None  # an IPv6 address without brackets
+    return match[1].strip("[]"), int(match[2]) if match[2] else None
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -62,7 +76,13 @@ def parse(arguments: Sequence[str]) -> Options:
         "--listen", "--host", dest="host", type=_host, action="append",
         help="an address to listen on beside the loopbacks",
     )  # fmt: skip
-    parser.add_argument("--name", action="append", default=[], help="a further name this server is reached by")
+    parser.add_argument(
+        "--name",
+        type=_name,
+        action="append",
+        default=[],
+        help="a further name, or name:port, this server is reached by",
+    )
     parser.add_argument(
         "--no-edge", action="store_true", help="no nginx: everything but scoring and notebooks is served"
     )
@@ -93,6 +113,13 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 0 to 65535")
     return int(text)
+
+
+def _name(text: str) -> str:
+    host, port = split_port(text)
+    if not host or any(character in host for character in "/@, ") or (port is not None and not 0 < port < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name; give one such as ml.example.org or ml.example.org:443")
+    return text.lower()
 
 
 def _host(text: str) -> str:

@@ -20,7 +20,7 @@ from zaffre.supervisor.files import Home, read_json, write_json
 from zaffre.supervisor.identity import Identity
 from zaffre.supervisor.nginx import Nginx
 from zaffre.supervisor.nginx_files import NginxBinary, find_binary
-from zaffre.supervisor.options import Options
+from zaffre.supervisor.options import Options, split_port
 from zaffre.supervisor.reload import Reloads
 
 _EDGE_SECONDS = 30.0
@@ -142,7 +142,7 @@ class Supervisor:
             "ZAFFRE_PORT": str(self._port),
             "ZAFFRE_EDGE": "1" if self._options.edge else "0",
             "ZAFFRE_LISTEN": json.dumps(listeners.addresses(self._options.hosts, self._port)),
-            "ZAFFRE_NAMES": ",".join(f"[{name}]" if ":" in name else name for name in self._options.own_names),
+            "ZAFFRE_NAMES": ",".join(self._options.addressed_as),
         }
         if self._options.nginx:
             environment["ZAFFRE_NGINX"] = self._options.nginx
@@ -197,8 +197,9 @@ class Supervisor:
             self._console.say("  no edge: scoring and notebooks answer 501")
         if self._options.open_hosts:
             name = (*self._options.names, *self._options.reached_by, socket.gethostname().lower())[0]
-            shown = f"[{name}]" if ":" in name else name
-            self._console.say(f"  others  zaffre login https://{shown}:{self._port}")
+            host, port = split_port(name)
+            shown = f"[{host}]" if ":" in host else host
+            self._console.say(f"  others  zaffre login https://{shown}:{port or self._port}")
             self._console.say(f"          authority SHA-256 {certificate.fingerprint(self._home)}")
         self._console.started()
 

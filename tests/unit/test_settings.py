@@ -1,0 +1,27 @@
+"""Which Host headers are ours: what links are written for, and what tokens may be asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zaffre.settings import Settings
+
+
+def hosts(port: int, *names: str) -> frozenset[str]:
+    return Settings(home=Path("/h"), port=port, names=names).own_hosts
+
+
+def test_every_name_with_our_port() -> None:
+    found = hosts(8443, "ML.example.org", "[fd00::1]")
+    assert found >= {"localhost:8443", "127.0.0.1:8443", "[::1]:8443", "ml.example.org:8443", "[fd00::1]:8443"}
+    assert "localhost" not in found and "ml.example.org" not in found
+
+
+def test_a_name_may_have_a_port_of_its_own() -> None:
+    found = hosts(8443, "ml.example.org:443", "localhost:9443", "[fd00::1]:9443")
+    assert found >= {"ml.example.org", "ml.example.org:443", "localhost:9443", "localhost:8443", "[fd00::1]:9443"}
+    assert "ml.example.org:8443" not in found and "[fd00::1]:8443" not in found
+
+
+def test_port_443_may_be_left_out() -> None:
+    assert hosts(443, "ml.example.org") >= {"localhost", "localhost:443", "ml.example.org", "ml.example.org:443"}
