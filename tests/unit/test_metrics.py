@@ -7,13 +7,16 @@ import time
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.bad_input import ARM
 from tests.support.databases import database, postgres_url
 from tests.support.zaffre_server import ZaffreServer, eventually
 from zaffre.services.measures import SECONDS, Histogram, Measures
+from zaffre.store import jobs, resources
 from zaffre.store.database import Database
+from zaffre.store.unit import PLATFORM
 
 __all__ = ["database", "postgres_url"]
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -119,6 +122,20 @@ def test_every_commit_is_told(database: Database) -> None:
     database.write_now(lambda _unit: None)
     assert all(units == 1 and seconds >= 0 for units, seconds in told) and len(told) >= 2
     assert database.waiting == 0
+
+
+def test_states_are_counted_in_both_databases(database: Database) -> None:
+    def count(conn: sa.Connection) -> tuple[dict[str, int], dict[str, int]]:
+        return jobs.state_counts(conn), resources.state_counts(conn, "workspaces")
+
+    assert database.read_now(count) == ({}, {})
+    for number, state in enumerate(("Succeeded", "Succeeded", "Failed")):
+        database.write_now(
+            lambda unit, n=number, s=state: resources.insert(  # type: ignore[misc]
+                unit, PLATFORM, "s/g", "workspaces", f"w{n}", {}, {}, state=s
+            )
+        )
+    assert database.read_now(count)[1] == {"Succeeded": 2, "Failed": 1}
 
 
 def test_counting_costs_next_to_nothing() -> None:
