@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.bad_input import Raw
 from tests.support.zaffre_server import Answer, ZaffreServer, eventually
 
 API = "api-version=2024-04-01"
-
-
-@pytest.fixture(scope="module")
-def raw(server: ZaffreServer) -> Iterator[Raw]:
-    made = Raw(server)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +57,18 @@ def upload(server: ZaffreServer, store: dict[str, Any], name: str, content: byte
     account = store["accountName"].rpartition("/")[2]
     path = f"/{account}.blob.core.windows.net/{store['containerName']}/{name}"
     return server.request("PUT", path, content, headers=given, token=server.token("https://storage.azure.com"))
+
+
+def component(server: ZaffreServer, **more: str) -> dict[str, Any]:
+    image = f"python:{sys.version_info.major}.{sys.version_info.minor}"
+    return {
+        "name": "traps",
+        "type": "command",
+        "command": "true",
+        "environment": server.environment_version("bare", {"image": image}),
+        "inputs": {"one": {"type": "string"}},
+        **more,
+    }
 
 
 def test_1_the_cloud_is_part_of_the_address_it_is_asked_at(server: ZaffreServer) -> None:
@@ -112,6 +116,21 @@ def test_4_the_only_status_some_operations_may_have(server: ZaffreServer) -> Non
     connection = {"properties": {"category": "Git", "authType": "None", "target": "https://example.org/x.git"}}
     for _ in range(2):
         assert put(server, "connections/traps", connection).status == 200
+    size = {"vmSize": "Standard_DS3_v2"}
+    put(
+        server,
+        "computes/traps-instance",
+        {"properties": {"computeType": "ComputeInstance", "properties": size}, "location": "local"},
+    )
+    for action in ("stop", "start", "restart"):
+        eventually(
+            lambda: get(server, "computes/traps-instance")["properties"],
+            lambda found: (
+                found["provisioningState"] == "Succeeded" and found["properties"]["state"] in ("Running", "Stopped")
+            ),
+            what=f"the instance before {action}",
+        )
+        assert server.request("POST", f"{server.scope}/computes/traps-instance/{action}?{API}").status == 202
 
 
 def test_5_objects_are_objects_and_never_null(server: ZaffreServer, job: str) -> None:
@@ -145,6 +164,7 @@ def test_9_assets_are_put_again_and_again(server: ZaffreServer) -> None:
     bodies = {
         "environments/traps/versions/1": {"image": "python:3.11"},
         "codes/traps/versions/1": {"codeUri": f"{server.address}/x/code"},
+        "components/traps/versions/1": {"componentSpec": component(server, version="1")},
     }
     for path, properties in bodies.items():
         first, second = (put(server, path, {"properties": properties}) for _ in range(2))
@@ -164,6 +184,11 @@ def test_10_code_is_found_by_its_hash_under_any_name(server: ZaffreServer) -> No
     made = put(server, f"codes/{uuid.uuid4()}/versions/1", body).json
     found = get(server, f"codes/{uuid.uuid4()}/versions", f"{API}&hash={hash_}&hashVersion=202208")["value"]
     assert [one["id"] for one in found] == [made["id"]]
+
+
+def test_11_a_component_without_a_version_in_its_spec_gets_one(server: ZaffreServer) -> None:
+    found = put(server, "components/traps/versions/7", {"properties": {"componentSpec": component(server)}}).json
+    assert found["properties"]["componentSpec"]["version"] == "7"
 
 
 def test_12_ids_have_the_one_spelling_that_parsers_take(server: ZaffreServer, job: str) -> None:
@@ -213,9 +238,21 @@ def test_18_a_users_token_in_a_header_is_not_logged(server: ZaffreServer) -> Non
 def test_19_defaults_are_filled(server: ZaffreServer, job: str) -> None:
     found = server.job(job)["properties"]
     assert found["inputs"]["one"]["mode"] == "ReadOnlyMount" and found["outputs"]["made"]["mode"] == "ReadWriteMount"
+    spec = put(server, "components/traps/versions/8", {"properties": {"componentSpec": component(server)}}).json
+    inputs = spec["properties"]["componentSpec"]["inputs"]
+    assert inputs["one"]["optional"] in (False, "False", "false")
+
+
+def test_20_a_component_by_its_label(server: ZaffreServer) -> None:
+    put(server, "components/traps/versions/9", {"properties": {"componentSpec": component(server)}})
+    found = get(server, "components/traps/versions/azureml_default")
+    assert found["id"].endswith("/components/traps/labels/default")
+    assert found["properties"]["componentSpec"]["version"] == "9"
 
 
 def test_21_folders_come_back_with_a_slash_at_their_end(server: ZaffreServer) -> None:
+    store = get(server, "datastores/workspaceblobstore")["properties"]
+    assert upload(server, store, "traps/folder/MLTable", b"paths:\n  - file: ./x.csv\n").status == 201
     for number, (kind, slash) in enumerate((("uri_folder", True), ("mltable", True), ("uri_file", False)), 1):
         uri = "azureml://datastores/workspaceblobstore/paths/traps/folder"
         body = {"properties": {"dataType": kind, "dataUri": uri}}
@@ -272,4 +309,10 @@ def test_27_enum_words_come_back_in_the_contracts_spelling(server: ZaffreServer)
     endpoint = {"properties": {"authMode": "key"}, "location": "local"}
     found = put(server, "onlineEndpoints/traps-words", endpoint).json["properties"]
     assert found["authMode"] == "Key"
+    cluster = {
+        "computeType": "AmlCompute",
+        "properties": {"vmPriority": "dedicated", "scaleSettings": {"maxNodeCount": 1}},
+    }
+    found = put(server, "computes/traps-words", {"properties": cluster, "location": "local"}).json["properties"]
+    assert found["properties"]["vmPriority"] == "Dedicated"
     server.request("DELETE", f"{server.scope}/onlineEndpoints/traps-words?{API}")
