@@ -16,6 +16,7 @@ def test_the_workspaces_own_tracking_uri(
     assert tracking_uri.startswith("azureml://localhost:")
     found = flow(Path(sys.executable), client_environment, "plugin", tracking_uri, uploaded_model)
     check(found)
+    assert found["endpoint"] == ["plugin", True, []]
     host = client_environment.address.removeprefix("https://")
     scope = client_environment.scope
     assert found["artifact_uri"] == (

@@ -38,6 +38,7 @@ def test_with_the_plugin_by_the_workspaces_own_uri(
     assert found["version"].startswith("2.22.") and found["plugin"]
     check(found)
     assert found["source"].startswith("azureml://")
+    assert found["endpoint"] == ["two-plugin", True, []]
 
 
 def test_mlflow_three_with_the_plugin_there_but_not_asked(

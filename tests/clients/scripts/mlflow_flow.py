@@ -14,6 +14,7 @@ from pathlib import Path
 import mlflow
 import mlflow.pyfunc
 from mlflow import MlflowClient
+from mlflow.deployments import get_deploy_client
 
 NAME, OTHERS = sys.argv[1], sys.argv[2:]
 OLD = mlflow.__version__.startswith("2.")
@@ -84,6 +85,11 @@ def main() -> dict:
             mlflow.pyfunc.save_model(folder + "/local", python_model=Doubled(), pip_requirements=[])
             second = client.create_model_version(NAME, f"file://{folder}/local")
         found["second"] = second.source
+        deployments = get_deploy_client(mlflow.get_tracking_uri())
+        deployments.create_endpoint(NAME)
+        listed = [one["name"] for one in deployments.list_endpoints()]
+        found["endpoint"] = [deployments.get_endpoint(NAME)["name"], NAME in listed, deployments.list_deployments(NAME)]
+        deployments.delete_endpoint(NAME)
         found["loaded"].append(mlflow.pyfunc.load_model(f"models:/{NAME}/2").predict([1, 2]))
     return found
 

@@ -31,7 +31,7 @@ def routes(
         # The SDK and azureml-mlflow take a list; `az cloud register` asks a newer version and wants one object.
         if call.query.get("api-version", "") >= "2022":
             return json_answer(_cloud(address, address))
-        return json_answer([_cloud(address, _authority(address))])
+        return json_answer([_cloud(address, login_authority(address))])
 
     async def managed_identity(call: Call) -> Response:
         resource = call.query.get("resource", "")
@@ -87,7 +87,7 @@ def routes(
     ]
 
 
-def _authority(address: str) -> str:
+def login_authority(address: str) -> str:
     """The address as azureml-mlflow can use it.
 
     It hands on host and port alone, and azure-identity takes `localhost:8443` for a URL with the scheme `localhost`; what
