@@ -1,35 +1,41 @@
-"""The first start after a restore: what ran on the machine that the backup was taken from runs no more, and is settled.
+"""A start on a home that came from elsewhere: restored from a backup, moved to another folder, or short of its environments.
 
-Jobs that waited begin again from the beginning, those that ran have failed, deployments get their servers anew. May be
-cut short and repeated: the note that asks for it goes last.
+After a restore what ran on the machine of the backup runs no more: jobs that waited begin again from the beginning, those that
+ran have failed. Deployments whose servers could not be started as they were get them anew. May be cut short and repeated: the note
+that asks for it goes last.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from zaffre.control import outcomes
+from zaffre.control.serving_plan import recall
 from zaffre.services.endpoints import DEPLOYMENT
 from zaffre.settings import Settings
 from zaffre.store import jobs, resources, tables
 from zaffre.store.database import Database
 from zaffre.store.jobs import JobRow
+from zaffre.store.resources import Row
 from zaffre.store.unit import PLATFORM, Unit
 
 NOTE = "restored"
 _LOST = "The server was restored from a backup taken while this job ran; what it did after that is not known."
+_ALL = ("Creating", "Updating", "Deleting", "Succeeded", "Failed")
 _OF_THE_OLD = ("current", "release", "plan", "out", "down", "fell", "revivals")
 
 _log = logging.getLogger("zaffre.adoption")
 
 
 async def adopt(settings: Settings, database: Database, node: str) -> bool:
-    """Settle what came with a restore; whether there was anything of the kind."""
+    """Settle what came with a restore or a move; whether it was a restore."""
     note = settings.run / NOTE
     if not note.exists():
+        await _replant(settings, database)
         return False
     active = await database.read(jobs.every_active)
     for job in active:
@@ -39,6 +45,35 @@ async def adopt(settings: Settings, database: Database, node: str) -> bool:
     note.unlink()
     _log.info("adopted what a restore brought", extra={"jobs": len(active)})
     return True
+
+
+async def _replant(settings: Settings, database: Database) -> None:
+    """Deployments whose files lie in a folder that this home had before, or whose environment is gone, are made anew."""
+    rows = await database.read(lambda conn: resources.in_states(conn, DEPLOYMENT, _ALL))
+    lost = await asyncio.to_thread(lambda: [row for row in rows if _lost(settings, row)])
+    if not lost:
+        return
+
+    def replant(unit: Unit) -> None:
+        for row in lost:
+            _anew(unit, row)
+
+    await database.write(replant)
+    _log.warning("deployments are made anew", extra={"deployments": [f"{row.parent}/{row.name}" for row in lost]})
+
+
+def _lost(settings: Settings, row: Row) -> bool:
+    release = recall(row)
+    return release is not None and any(
+        not Path(plan.folder).is_relative_to(settings.deployments) or not Path(plan.interpreter).exists()
+        for plan in release.plans
+    )
+
+
+def _anew(unit: Unit, row: Row) -> None:
+    server = {name: value for name, value in row.server.items() if name not in _OF_THE_OLD}
+    resources.update(unit, None, row.pk, server=server)
+    unit.transition(tables.resources, tables.resources.c.pk == row.pk, "state", ("Succeeded",), "Updating")
 
 
 def _settle(unit: Unit, active: list[JobRow], node: str, snapshot: str) -> None:
@@ -51,9 +86,7 @@ def _settle(unit: Unit, active: list[JobRow], node: str, snapshot: str) -> None:
             outcome = {"status": jobs.CANCELED, "error": None}
         if job.status == jobs.FINALIZING or jobs.move(unit, job, (job.status,), jobs.FINALIZING):
             jobs.update(unit, job.run, node=node, server={**job.server, "outcome": outcome})
-    for row in resources.in_states(unit.conn, DEPLOYMENT, ("Creating", "Updating", "Deleting", "Succeeded", "Failed")):
-        server = {name: value for name, value in row.server.items() if name not in _OF_THE_OLD}
-        resources.update(unit, None, row.pk, server=server)
-        unit.transition(tables.resources, tables.resources.c.pk == row.pk, "state", ("Succeeded",), "Updating")
+    for row in resources.in_states(unit.conn, DEPLOYMENT, _ALL):
+        _anew(unit, row)
     unit.conn.execute(sa.update(tables.jobs).values(node=node))
     unit.audit(PLATFORM, "server/restored", snapshot)
