@@ -53,6 +53,7 @@ from zaffre.gateway.call import Call
 from zaffre.gateway.internal import Internal
 from zaffre.gateway.recorder import Recorder
 from zaffre.protocols import arm, blob, health, history, login, mlflow, upkeep
+from zaffre.protocols.arm import lineage
 from zaffre.protocols.arm.actions import Actions
 from zaffre.protocols.arm.computes import ComputeProvider
 from zaffre.protocols.arm.groups import Groups
@@ -190,6 +191,7 @@ class Application:
                     actions,
                 ),
                 *data.routes(),
+                *lineage.routes(resources, kinds),
                 *history.routes(
                     settings,
                     History(database, places),

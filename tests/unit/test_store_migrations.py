@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -55,3 +56,61 @@ def test_a_backup_is_whole_and_private(tmp_path: Path) -> None:
     assert copy.stat().st_mode & 0o777 == 0o600
     assert migrate.current_revision(Database(f"sqlite:///{copy}").engine) == HEAD
     database.close()
+
+
+def test_links_of_older_rows_are_found(empty: Database) -> None:
+    """An upload that was named before links were kept must not be taken for nobody's."""
+    _upgrade_to(empty, "0003")
+    made = {"created_at": 1, "created_by": "x", "created_by_type": "User", "modified_at": 1, "modified_by": "x",
+            "modified_by_type": "User", "server": "{}", "state": "Succeeded", "archived": False, "generation": 1,
+            "counter": 1, "fingerprint": ""}  # fmt: skip
+    data = '{"properties":{"dataUri":"azureml://datastores/workspaceblobstore/paths/LocalUpload/ab12/x/","tags":{"a":"/LocalUpload/no/"}}}'
+    ids = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
+    deployment = f'{{"properties":{{"model":"{ids}/models/M/versions/2"}}}}'
+    job = f'{{"properties":{{"codeId":"{ids}/codes/C/versions/1","inputs":{{"tags":{{"uri":"{ids}/data/D/versions/3"}}}}}}}}'
+    rows = [
+        {"scope": "s", "type": "workspaces/data/versions", "parent": "d", "name": "3", "name_key": "3", "body": data},
+        {"scope": "s", "type": "workspaces/onlineEndpoints/deployments", "parent": "e", "name": "B", "name_key": "b",
+         "body": deployment},
+    ]  # fmt: skip
+
+    def fill(conn: sa.Connection) -> None:
+        conn.execute(sa.insert(tables.resources), [{**made, **row} for row in rows])
+        conn.execute(
+            sa.insert(tables.experiments).values(
+                pk=1, scope="s", id="e", name="e", lifecycle="active", created_at=1, modified_at=1
+            )
+        )
+        conn.execute(
+            sa.insert(tables.runs).values(
+                pk=1, scope="s", id="J", experiment=1, origin="job", status="Completed", display_name="J", root="J",
+                user="x", created_at=1, ordered_at=1, modified_at=1, lifecycle="active", hidden=False, properties="{}",
+            )
+        )  # fmt: skip
+        conn.execute(
+            sa.insert(tables.jobs).values(
+                run=1, scope="s", id="J", job_type="Command", body=job, created_at=1, created_by="x",
+                created_by_type="User", node="", server="{}", events_applied=0, cancel_requested=False,
+                logs_stored=False,
+            )
+        )  # fmt: skip
+
+    empty.write_now(lambda unit: fill(unit.conn))
+    migrate.upgrade(empty.engine)
+    with empty.engine.connect() as conn:
+        found = conn.execute(sa.select(tables.links)).all()
+    assert {tuple(row) for row in found} == {
+        ("s", "workspaces/data/versions", "d/3", "used", "dataUri", "upload/ab12"),
+        ("s", "workspaces/onlineEndpoints/deployments", "e/b", "used", "model", "models/m/2"),
+        ("s", "workspaces/jobs", "J", "used", "codeId", "codes/c/1"),
+        ("s", "workspaces/jobs", "J", "used", "inputs.tags.uri", "data/d/3"),
+    }
+
+
+def _upgrade_to(database: Database, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with database.engine.connect() as conn:
+        config.attributes["connection"] = conn
+        command.upgrade(config, revision)
+        conn.commit()

@@ -28,7 +28,9 @@ _DATASTORE = re.compile(
     r"/(?:providers/Microsoft\.MachineLearningServices/)?workspaces/(?P<w>[^/]+)/)?datastores/(?P<d>[^/]+)/paths/(?P<p>.*)",
     re.DOTALL,
 )
-_JOB_OUTPUT = re.compile(r"azureml://jobs/(?P<j>[^/]+)/outputs/(?P<o>[^/]+)(?:/paths/(?P<p>.*))?", re.DOTALL)
+_JOB_OUTPUT = re.compile(
+    r"azureml://jobs/(?P<j>[^/]+)/outputs/(?P<o>[^/]+)(?:/paths/(?P<p>.*)|/(?:paths)?)?", re.DOTALL
+)
 _RUN = re.compile(r"runs:/(?P<r>[^/]+)/(?P<p>.*)", re.DOTALL)
 _STORAGE = re.compile(r"(?:wasbs?|abfss?)://(?P<c>[^/@]+)@(?P<a>[^/.]+)\.(?:blob|dfs)\.[^/]+/(?P<p>.*)", re.DOTALL)
 

@@ -17,6 +17,7 @@ from zaffre.store.database import Database
 from zaffre.store.filters import Pair
 from zaffre.store.resources import Cursor, Row, Selection
 from zaffre.store.seal import Vault
+from zaffre.store.tracking import runs
 from zaffre.store.unit import Actor, Unit
 
 PAGE = 100
@@ -101,6 +102,18 @@ class Resources:
         return await self.database.read(
             lambda conn: lineage.about_version(conn, workspace.id, kind.type, row.parent, row.name)
         )
+
+    async def job_lineage(self, workspace: Workspace, job: str) -> dict[str, list[Related]]:
+        """The assets a job uses and those made of its outputs. Raises NotFound."""
+
+        def work(conn: sa.Connection) -> dict[str, list[Related]] | None:
+            known = runs.find(conn, workspace.id, job) is not None
+            return lineage.about_job(conn, workspace.id, job) if known else None
+
+        found = await self.database.read(work)
+        if found is None:
+            raise missing(workspace, self.kinds[lineage.JOBS], "", job)
+        return found
 
     async def latest(self, workspace: Workspace, kind: Kind, rows: list[Row]) -> dict[int, str | None]:
         """For containers: the name of the newest version that is not archived, by the container's key."""
