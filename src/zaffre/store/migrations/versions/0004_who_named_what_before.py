@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -40,7 +42,7 @@ def upgrade() -> None:
                 conn.execute(sa.insert(links), [dict(zip(names, link, strict=True)) for link in sorted(found)])
 
 
-def _links(row, is_job):
+def _links(row: sa.RowMapping, is_job: bool) -> Iterator[tuple[str, ...]]:
     if is_job:
         type_, subject = "workspaces/jobs", row["id"]
     else:
@@ -55,7 +57,7 @@ def _links(row, is_job):
             yield row["scope"], type_, subject, "used", role, "/".join(part.lower() for part in match.groups())
 
 
-def _texts(value, role):
+def _texts(value: Any, role: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield role[:200], value
     elif isinstance(value, dict):
