@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ SCRIPT = """
 import os
 
 def init():
-    pass
+    if os.path.exists(os.environ.get("BROKEN", "/nowhere")):
+        raise RuntimeError("broken on purpose")
 
 def run(data):
     return {"pid": os.getpid(), "got": data}
@@ -122,31 +124,72 @@ def test_a_dead_model_server_is_started_again(serving: PatientServer) -> None:
     assert wait_for(serving, "onlineEndpoints/chaos/deployments/first") == "Succeeded"
 
 
+def test_a_deployment_that_does_not_come_back_says_so_until_it_does(serving: PatientServer, tmp_path: Path) -> None:
+    put_deployment(serving, "fourth", BROKEN=str(tmp_path / "broken"))
+    assert wait_for(serving, "onlineEndpoints/chaos/deployments/fourth") == "Succeeded"
+    before = score(serving, "fourth")["pid"]
+    (tmp_path / "broken").touch()
+    os.kill(model_server(before), signal.SIGKILL)
+    os.kill(before, signal.SIGKILL)
+    path = f"{serving.scope}/onlineEndpoints/chaos/deployments/fourth?{ARM}"
+
+    def state(wanted: str) -> dict[str, Any]:
+        found: dict[str, Any] = eventually(
+            lambda: serving.request("GET", path).json["properties"],
+            lambda properties: properties["provisioningState"] == wanted,
+            seconds=90,
+            what=wanted,
+        )
+        return found["properties"]
+
+    told = state("Failed")
+    assert "broken on purpose" in told["zaffre.error"]
+    assert (told["zaffre.instances"], told["zaffre.restarts"]) == ("0 of 1 ready", "1")
+    (tmp_path / "broken").unlink()
+    assert "zaffre.error" not in state("Succeeded")
+    assert score(serving, "fourth")["pid"] != before
+
+
+def test_a_replaced_server_ends_although_the_application_died(serving: PatientServer) -> None:
+    old = score(serving, "fourth")["pid"]
+    leader = model_server(old)
+    put_deployment(serving, "fourth", COLOR="new", created=200)
+    assert wait_for(serving, "onlineEndpoints/chaos/deployments/fourth") == "Succeeded"
+    kill(serving, "application")
+    assert score(serving, "fourth")["pid"] != old
+    eventually(lambda: Path(f"/proc/{leader}").exists(), lambda there: not there, seconds=90, what="the old one's end")
+    eventually(lambda: releases(serving), lambda count: count == 4, what="the end of its folder")
+
+
 def test_nothing_is_left_over(serving: PatientServer) -> None:
     """After a delete no model server of that deployment lives and its folder is gone."""
-    slug_folders = set(serving.home.joinpath("deployments").glob("*"))
-    assert len(slug_folders) == 3
+    assert releases(serving) == 4
     path = f"{serving.scope}/onlineEndpoints/chaos/deployments/third?{ARM}"
     assert serving.request("DELETE", path).status == 202
     kill(serving, "application")
     eventually(lambda: serving.request("GET", path).status, lambda status: status == 404)
-    assert len(set(serving.home.joinpath("deployments").glob("*"))) == 2
+    assert releases(serving) == 3
 
 
-def put_deployment(server: PatientServer, name: str) -> str:
+def releases(server: PatientServer) -> int:
+    return len(list((server.home / "deployments").glob("*")))
+
+
+def put_deployment(server: PatientServer, name: str, *, created: int = 201, **variables: str) -> str:
     """Ask for a deployment; the path of its operation."""
     body = {
         "properties": {
             "codeConfiguration": {"codeId": code(server), "scoringScript": "score.py"},
             "environmentId": server.environment_version("serving", ENVIRONMENT),
             "endpointComputeType": "Managed",
+            "environmentVariables": variables,
         },
         "sku": {"name": "Default", "capacity": 1},
     }
     path = f"{server.scope}/onlineEndpoints/chaos/deployments/{name}?{ARM}"
     answer = server.request("PUT", path, body)
-    assert answer.status == 201, answer.body
-    assert answer.json["properties"]["provisioningState"] == "Creating"
+    assert answer.status == created, answer.body
+    assert answer.json["properties"]["provisioningState"] in ("Creating", "Updating")
     return answer.headers["azure-asyncoperation"].removeprefix(server.address) + f"?{ARM}"
 
 

@@ -247,9 +247,15 @@ def test_the_token_of_a_job_is_good_for_that_job_only(server: ZaffreServer, raw:
         ("PUT", f"{server.scope}/datastores/of_a_job?{ARM}"): 403,
         ("PUT", f"{server.scope}?{ARM}"): 403,
         ("PUT", f"{other}?{ARM}"): 403,
+        ("GET", "/subscriptions"): 403,
+        ("GET", "/metrics"): 403,
+        ("GET", "/zaffre/v1/keys"): 403,
+        ("POST", "/zaffre/v1/keys"): 403,
+        ("POST", "/zaffre/v1/principals"): 403,
+        ("POST", "/zaffre/v1/signing-keys/rotate"): 403,
     }
     for (method, path), status in denied.items():
-        answer = raw.ask(method, path, b"{}" if method == "PUT" else None, token=token)
+        answer = raw.ask(method, path, b"{}" if method in ("PUT", "POST") else None, token=token)
         assert answer.status == status, f"{method} {path}: {answer.status} {answer.body!r}"
     work = next((server.home / "jobs").glob("*/token-of-a-job/wd"))
     (work / "go").touch()

@@ -142,6 +142,7 @@ def test_unknown_kinds_and_addresses(server: ZaffreServer, raw: Raw) -> None:
         "/",
         "/nothing",
         "//",
+        "/subscriptions",
         "/subscriptions//resourceGroups",
         "/%2e%2e/%2e%2e/etc/passwd",
         "/%ff",

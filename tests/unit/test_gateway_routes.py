@@ -36,6 +36,11 @@ BASE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningSer
     [
         (f"{BASE}/data", "list", {"workspaceName": "w"}),
         (f"{BASE.lower()}/DATA/Name", "get", {"name": "Name"}),
+        (
+            f"/{BASE}/data",
+            "list",
+            {"workspaceName": "w"},
+        ),  # as `az cloud register` asks when its address ends in a slash
         (f"{BASE}/data/a%2Fb", "get", {"name": "a/b"}),
         (f"{BASE}/data/a%252Fb", "get", {"name": "a%2Fb"}),
         (f"{BASE}/data/n/versions/latest", "latest", {"name": "n"}),

@@ -111,6 +111,7 @@ class EdgeController:
             auth=auth,
             keys=tuple(key for key in keys if key),
             weights=tuple(shares("traffic")),
+            mark=f"{row.pk}.{row.created_at}.{properties['authMode']}",
             mirror=next(iter(shares("mirrorTraffic")), None),
             deployments=tuple(_deployment(row.name, deployment) for deployment in deployments),
         )

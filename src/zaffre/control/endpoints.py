@@ -214,7 +214,7 @@ class EndpointController:
         await self._edge.apply()
         await self._leavings.hold(row.pk)
         await self._instances.let_go(row.pk)
-        await self._leavings.remove(row.server["slug"])
+        await self._leavings.remove(row.server["slug"], recall(row))
         await self._database.write(lambda unit: _gone(unit, row))
 
     async def _sweep(self) -> None:

@@ -13,6 +13,7 @@ from zaffre.serving import server
 from zaffre.serving.release import Release
 
 GRACE_S = 10.0
+UNUSED_GRACE_S = 1.0  # nobody's request can be in a server that never took its place
 # nginx keeps an idle connection to a server for at most this long; before that the old one must not close it.
 KEEPALIVE_S = 6.0
 
@@ -44,12 +45,13 @@ class Leavings:
         """End at once the servers in the folders `started` that do not serve; no request ever came to them."""
         kept = serving.folders if serving is not None else frozenset()
         wanted = set(started)
-        await self.stop_all(
-            folder for folder in self._servers(slug) if folder not in kept and self._release_of(folder) in wanted
-        )
+        unused = [f for f in self._servers(slug) if f not in kept and self._release_of(f) in wanted]
+        await self.stop_all(unused, UNUSED_GRACE_S)
 
-    async def remove(self, slug: str) -> None:
-        """Everything that was ever started for the deployment."""
+    async def remove(self, slug: str, serving: Release | None = None) -> None:
+        """Everything that was ever started for the deployment; `serving` may end the requests it has."""
+        if serving is not None:
+            await self.stop_all(serving.folders)
         for release in releases.folders(self._folder, slug):
             await self._remove(release)
 
@@ -67,8 +69,8 @@ class Leavings:
         if servers:
             await self.stop_all(server.folders(self._folder))
 
-    async def stop_all(self, folders: Iterable[Path]) -> None:
-        await asyncio.gather(*(whole(server.stop, folder, GRACE_S) for folder in folders))
+    async def stop_all(self, folders: Iterable[Path], grace_s: float = GRACE_S) -> None:
+        await asyncio.gather(*(whole(server.stop, folder, grace_s) for folder in folders))
 
     async def _retire(self, slug: str, serving: Release | None, kept: set[str]) -> None:
         in_use = serving.folders if serving is not None else frozenset()
@@ -84,7 +86,8 @@ class Leavings:
                 await whole(remove_tree, folder)
 
     async def _remove(self, release: Path) -> None:
-        await self.stop_all(f for f in server.folders(self._folder) if self._release_of(f) == release.name)
+        left = [f for f in server.folders(self._folder) if self._release_of(f) == release.name]
+        await self.stop_all(left, UNUSED_GRACE_S)
         await whole(remove_tree, release)
 
     def _servers(self, slug: str) -> list[Path]:

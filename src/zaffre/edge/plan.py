@@ -38,7 +38,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     `weights` are (deployment, share); shares are scaled to their sum, and no share at all means that only requests
     which name a deployment are served (404 for the rest). `mirror` is (deployment, percent): so many of the requests
-    that others answer are copied to it.
+    that others answer are copied to it. `mark` tells this endpoint, as it knows its callers now, from any other of its
+    name: what was found out about a token is remembered under it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     weights: tuple[tuple[str, int], ...] = ()
     mirror: tuple[str, int] | None = None
+    mark: str = "-"
     deployments: tuple[Deployment, ...] = ()
 
 
@@ -83,6 +85,7 @@ def check_plan(plan: EdgePlan) -> None:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _DEPLOYMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _KEY = re.compile(r"[A-Za-z0-9+/=._~-]{1,512}")
+_MARK = re.compile(r"[A-Za-z0-9.-]{1,128}")
 _SOCKET = re.compile(r"d/[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _ADDRESS = re.compile(r"(?P<v4>[0-9.]+):(?P<port4>[0-9]{1,5})|\[(?P<v6>[0-9A-Fa-f:.]+)\]:(?P<port6>[0-9]{1,5})")
 
@@ -105,6 +108,8 @@ def _check_endpoint(endpoint: Endpoint) -> None:
         raise PlanError(f"The {where} cannot be served: names are letters, digits and '-', at most 64.")
     if endpoint.auth not in ("key", "token"):
         raise PlanError(f"The {where} asks for authentication by {endpoint.auth!r}; it is by 'key' or by 'token'.")
+    if not _MARK.fullmatch(endpoint.mark):
+        raise PlanError(f"The {where} has the mark {endpoint.mark!r}; marks are letters, digits, '.' and '-'.")
     for key in endpoint.keys:
         if not _KEY.fullmatch(key):  # the key itself is never shown
             raise PlanError(

@@ -30,6 +30,7 @@ def render_keys(plan: EdgePlan) -> str:
 def render_endpoints(plan: EdgePlan) -> str:
     """Upstreams, splits, and the maps from endpoint and asked deployment to an upstream, its name and its class."""
     modes = [f"{_word(endpoint)} {endpoint.auth};" for endpoint in plan.endpoints]
+    marks = [f"{_word(one)} {one.mark};" for one in plan.endpoints if one.auth == "token"]
     routes = [line for endpoint in plan.endpoints for line in _routes(endpoint)]
     ready = [d for endpoint in plan.endpoints for d in endpoint.deployments if d.sockets]
     classes = [
@@ -50,6 +51,7 @@ def render_endpoints(plan: EdgePlan) -> str:
         _map("$zf_up", "$zf_class", classes),
         _map("$zf_up", "$zf_name", names),
         _map("$zf_ep", "$zf_shadow", shadows),
+        _map("$zf_ep", "$zf_mark", marks),
     ]
     return HEADER + "\n".join(blocks)
 

@@ -78,7 +78,8 @@ class Router:
 
     def find(self, method: str, raw_path: str) -> tuple[Route | None, dict[str, str], frozenset[str]]:
         """The route and its parameters; without one, the methods this path would take (empty: no such path)."""
-        parts = raw_path.removeprefix("/").split("/")
+        # `az` and others write `https://host/` + `/path`; ARM takes several slashes at the beginning for one.
+        parts = raw_path.lstrip("/").split("/")
         others: set[str] = set()
         hit = self._walk(self._root, method, parts, 0, (), others)
         if hit is None:

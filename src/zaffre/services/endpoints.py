@@ -57,6 +57,12 @@ class Endpoints:
     async def page(
         self, workspace: Workspace, kind: Kind, parent: str, query: ListQuery
     ) -> tuple[list[Row], Cursor | None]:
+        if kind.type == ENDPOINT:
+            asked = {value.lower() for name, value in query.fields if name == "computeType"}
+            if asked - {"managed"}:
+                return [], None
+            # No field of the endpoint says it: all that are served here are managed
+            query = msgspec.structs.replace(query, fields=tuple(f for f in query.fields if f[0] != "computeType"))
         return await self._resources.page(workspace, kind, parent, query)
 
     async def latest(self, workspace: Workspace, kind: Kind, rows: list[Row]) -> dict[int, str | None]:

@@ -12,7 +12,7 @@ import jwt
 
 from zaffre.errors import InvalidInput, Unauthenticated
 from zaffre.runtime import Runtime
-from zaffre.services.access import OWNER, RUN, Principal
+from zaffre.services.access import RUN, Principal
 from zaffre.services.signing import ALGORITHM, SigningKey, SigningKeys
 from zaffre.settings import TENANT, Settings
 
@@ -199,7 +199,7 @@ class Tokens:
             id=str(claims["oid"]),
             name=str(claims.get("name", claims["oid"])),
             kind=str(claims.get("zf_kind", "User")),
-            role=str(claims.get("zf_role", "")) or OWNER,
+            role=str(claims.get("zf_role", "")),
             scope=claims.get("zf_scope"),
             run=claims.get("zf_run"),
             key=claims.get("zf_key"),

@@ -24,6 +24,7 @@ os.environ["LISTEN_PID"] = str(os.getpid())
 sys.argv[0] = "azmlinfsrv"
 
 import gunicorn.config  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: E402
+import gunicorn.glogging  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: E402
 import gunicorn.workers.base  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: E402
 from azureml_inference_server_http import amlserver  # type: ignore[import-not-found,unused-ignore]  # noqa: E402
 
@@ -31,6 +32,16 @@ if hasattr(gunicorn.config, "ControlSocketDisable"):
     # from 25.1 on gunicorn opens an administration socket in $HOME, one path for all servers of a user
     os.environ["GUNICORN_CMD_ARGS"] = (os.environ.get("GUNICORN_CMD_ARGS", "") + " --no-control-socket").strip()
 
+_access = gunicorn.glogging.Logger.access
+
+
+def _quiet_access(log, response, request, environ, took):  # type: ignore[no-untyped-def]
+    # Two probes every ten seconds would bury what the user's own code prints
+    if environ.get("HTTP_USER_AGENT") != "zaffre-probe":
+        _access(log, response, request, environ, took)
+
+
+gunicorn.glogging.Logger.access = _quiet_access
 _load = gunicorn.workers.base.Worker.load_wsgi
 
 

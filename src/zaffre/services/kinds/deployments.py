@@ -14,6 +14,7 @@ from zaffre.services.kinds.endpoints import ACCESS, NAME
 from zaffre.store.resources import Row
 
 COMPUTE_TYPES = ("Managed", "Kubernetes")
+ROLLING_RATES = ("Year", "Month", "Day", "Hour", "Minute")
 MOST_INSTANCES = 64
 OURS = "zaffre."
 """What the platform tells in a deployment's `properties`; a client that sends it back says nothing by it."""
@@ -149,15 +150,26 @@ def _complete_deployment(properties: Document) -> Document:
         completed["egressPublicNetworkAccess"] = spelled(
             properties["egressPublicNetworkAccess"], ACCESS, "properties.egressPublicNetworkAccess"
         )
-    for name, collection in ((properties.get("dataCollector") or {}).get("collections") or {}).items():
-        mode, rate = collection.get("dataCollectionMode"), collection.get("samplingRate")
-        field = f"dataCollector.collections.{name}"
-        if mode is not None:
-            spelled(mode, ACCESS, f"properties.{field}.dataCollectionMode")
-        if rate is not None:
-            _bounded(rate, 0, 1, f"properties.{field}.samplingRate")
+    if properties.get("dataCollector") is not None:
+        completed["dataCollector"] = _collector(properties["dataCollector"])
     _check_numbers(completed)
     return completed
+
+
+def _collector(given: Document) -> Document:
+    """Checked and kept as it is said; collecting itself is not built yet (docs/compatibility.md)."""
+    field, collections = "properties.dataCollector", {}
+    for name, collection in given["collections"].items():
+        made = dict(collection)
+        if made.get("dataCollectionMode") is not None:
+            where = f"{field}.collections.{name}.dataCollectionMode"
+            made["dataCollectionMode"] = spelled(made["dataCollectionMode"], ACCESS, where)
+        if made.get("samplingRate") is not None:
+            _bounded(made["samplingRate"], 0, 1, f"{field}.collections.{name}.samplingRate")
+        collections[name] = made
+    rate = given.get("rollingRate")
+    rolling = {} if rate is None else {"rollingRate": spelled(rate, ROLLING_RATES, f"{field}.rollingRate")}
+    return {**given, "collections": collections, **rolling}
 
 
 def _check_numbers(completed: Document) -> None:
