@@ -220,17 +220,17 @@ def test_deleted_while_it_starts(life: OnlineEndpoint) -> None:
 def test_what_is_told_and_what_is_refused(life: OnlineEndpoint) -> None:
     from azure.ai.ml.entities import DataCollector, DeploymentCollection, KubernetesOnlineEndpoint
 
+    life.deploy("blue", environment_variables={"COLOR": "told"})
+    before = life.score().json["pid"]
     blue = life.deployment(
         "blue",
-        SCORE.replace("asked to fail", "anew"),
-        environment_variables={"COLOR": "new"},
+        environment_variables={"COLOR": "told"},
         app_insights_enabled=True,
         egress_public_network_access="disabled",
         tags={"team": "x"},
         description="told",
         data_collector=DataCollector(collections={"model_inputs": DeploymentCollection(enabled="True")}),
     )
-    before = life.score().json["pid"]
     made = life.begin(blue).result()
     assert (made.app_insights_enabled, made.egress_public_network_access) == (True, "Disabled")
     assert made.tags == {"team": "x"} and list(made.data_collector.collections) == ["model_inputs"]
@@ -244,9 +244,13 @@ def test_what_is_told_and_what_is_refused(life: OnlineEndpoint) -> None:
     assert [sku.sku.name for sku in skus] == ["Default"]
     with pytest.raises(Exception, match="no computes 'k8s'"):
         life.ml.online_endpoints.begin_create_or_update(KubernetesOnlineEndpoint(name="elsewhere", compute="k8s"))
+    cluster = {"computeType": "Kubernetes", "resourceId": "/subscriptions/s/resourceGroups/g/providers/x/y/z"}
+    made = life.server.request("PUT", f"{life.server.scope}/computes/attached?{ARM}", {"properties": cluster})
+    assert made.status in (200, 201), made.body
     path = f"{life.server.scope}/onlineEndpoints/{life.name}"
     for where, change, status, word in (
         (path, {"properties": {"publicNetworkAccess": "Disabled"}}, 501, "publicNetworkAccess"),
+        (path, {"properties": {"compute": "attached"}}, 501, "only a record"),
         (f"{path}/deployments/blue", {"sku": {"name": "Default", "capacity": 0}}, 400, "sku.capacity"),
         (f"{path}/deployments/blue", {"properties": {"modelMountPath": "/x"}}, 501, "modelMountPath"),
         (f"{path}/deployments/blue", {"properties": {"endpointComputeType": "Kubernetes"}}, 400, "endpointComputeType"),
