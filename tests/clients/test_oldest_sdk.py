@@ -45,3 +45,24 @@ def test_the_main_flows(client_environment: ZaffreServer, oldest: Path) -> None:
     assert found["registry"] == ["sklearn-1.5", "azureml://registries/azureml/environments/sklearn-1.5/versions/1"]
     assert found["endpoint"] == ["Succeeded", True]
     assert "only MLflow models are served without a scoring script" in found["refused"]
+
+
+def test_workspaces_and_computes(client_environment: ZaffreServer, oldest: Path) -> None:
+    server = client_environment
+    variables = {**server.variables, "PATH": "/usr/bin:/bin", "HOME": str(server.home)}
+    done = subprocess.run(
+        [str(oldest), "-P", "-W", "ignore", str(SCRIPT.with_name("places_flow.py")), "oldest-place"],
+        env=variables, cwd=server.home, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+    found = json.loads(done.stdout.partition("FOUND ")[2])
+    assert found.pop("version").startswith("1.28.")
+    assert found == {
+        "workspace": ["Shown", {"c": "d"}, "d", ["oldest-place"], "storageAccounts", True, ["Examined"]],
+        "cluster": ["Standard_DS3_v2", 3, []],
+        "instance": [["Running", "Stopped", "Running", "Running", "Stopped"], "Stop", "Week", ["Monday", "Friday"]],
+        "attached": ["NotConnected", ["vm"]],
+        "sizes": True,
+        "left": [],
+        "workspaces": [],
+    }

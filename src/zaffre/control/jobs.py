@@ -33,6 +33,7 @@ from zaffre.execution.plan import JobPlan
 from zaffre.runtime import from_iso
 from zaffre.services import job_assets
 from zaffre.services.blobs import Blobs
+from zaffre.services.computes import target
 from zaffre.services.datastores import Datastores
 from zaffre.services.durations import seconds
 from zaffre.services.job_removal import remove
@@ -448,9 +449,9 @@ class JobController:
 
 
 def _compute(job: JobRow) -> str:
-    """Whose slots the job takes: a cluster's own, else the machine's."""
-    name = (job.body["properties"].get("computeId") or "").rpartition("/")[2].lower()
-    return "" if name in ("", "serverless", "local") else f"{job.scope}/{name}"
+    """Whose slots the job takes: a compute's own, else the machine's."""
+    name = target(job)
+    return f"{job.scope}/{name}" if name else ""
 
 
 def _priority(job: JobRow) -> int:

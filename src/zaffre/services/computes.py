@@ -60,7 +60,11 @@ class Computes(Resources):
     async def put(  # type: ignore[override]
         self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str, body: Document
     ) -> Written:
-        """Make or change it. Raises Conflict for what a compute keeps for life, InvalidInput beyond a quota."""
+        """Make or change it. Raises Conflict for what a compute keeps for life, InvalidInput beyond a quota.
+
+        It is done at once, yet answered as an operation that a client polls: SDKs before 1.34 read the first answer twice and
+        lose the type of the compute the first time, as they never would from Azure.
+        """
         if name.lower() in ANYWHERE:
             raise InvalidInput(
                 f"'{name}' cannot be the name of a compute: in a job it means this machine.",
@@ -71,6 +75,7 @@ class Computes(Resources):
         accepted = kind.accept(plain)
         size = accepted["properties"]["properties"].get("vmSize")
         server: Document = {"note": vm_sizes.note(size, self.machine) if size else None}
+        operation = self.database.runtime.guid()
 
         def guard(unit: Unit, row: Row | None) -> None:
             if row is not None:
@@ -79,9 +84,13 @@ class Computes(Resources):
             before = row.body["properties"]["properties"].get("schedules") if row is not None else None
             if row is None or before != accepted["properties"]["properties"].get("schedules"):
                 server["acted_at"] = unit.now  # new schedules have missed nothing
+            operations.begin(unit, operation, workspace.id, f"{TYPE}//put/{resources.key(name)}")
+            operations.end(unit, operation, operations.SUCCEEDED)
 
         written = await super().put(actor, workspace, kind, parent, name, body, server=server, guard=guard)
-        return msgspec.structs.replace(written, row=(await self._live(workspace, [written.row]))[0])
+        row = (await self._live(workspace, [written.row]))[0]
+        row = msgspec.structs.replace(row, state="Creating" if written.created else "Updating")
+        return Written(row=row, created=written.created, operation=operation)
 
     def may_delete(self, unit: Unit, workspace: Workspace, row: Row) -> None:
         super().may_delete(unit, workspace, row)
