@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.s3_server import KEY_ID, SECRET, S3Server, s3_server
 from tests.support.zaffre_server import ZaffreServer, eventually
+from zaffre.settings import TENANT
 
 GUID = "11111111-2222-3333-4444-555555555555"
 KEY = base64.b64encode(b"the key of an account").decode()
@@ -356,6 +357,36 @@ def test_a_job_reads_and_writes_a_folder_and_foreign_storage(
         assert (server.data_folder / "set" / "out" / "both.txt").read_bytes() == both
     assert key not in server.log()
     assert sas.partition("sig=")[2] not in server.log()
+
+
+def test_storage_elsewhere_opens_to_a_service_principal(
+    make: Any, server: ZaffreServer, foreign: tuple[str, str, str]
+) -> None:
+    """The sign-in, too, is elsewhere: here it is this server's own."""
+    from azure.storage.blob import ContainerClient
+
+    account, key, address = foreign
+    made = server.request("POST", "/zaffre/v1/principals", {"name": "reads-storage", "role": "Owner"}).json
+    with ContainerClient(address, "for-principals", credential=key) as container:
+        container.create_container()
+
+    def put(name: str, secret: str) -> Any:
+        credentials = {
+            "credentialsType": "ServicePrincipal", "clientId": made["id"], "tenantId": TENANT,
+            "authorityUrl": server.address, "secrets": {"clientSecret": secret},
+        }  # fmt: skip
+        place = {"accountName": account, "containerName": "for-principals", "endpoint": address}
+        properties = {"datastoreType": "AzureBlob", **place, "credentials": credentials}
+        return server.request("PUT", f"{server.scope}/datastores/{name}?{ARM}", {"properties": properties})
+
+    try:
+        answer = put("by_principal", made["secret"])
+        assert answer.status == 201, answer.body
+        refused = put("by_nobody", "a wrong secret")
+        assert (refused.status, refused.json["error"]["code"]) == (400, "DatastoreValidationFailed")
+        assert "a wrong secret" not in refused.body.decode()
+    finally:
+        server.request("DELETE", f"{server.scope}/datastores/by_principal?{ARM}")
 
 
 @pytest.mark.parametrize(
