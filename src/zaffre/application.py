@@ -43,7 +43,7 @@ from zaffre.execution.bell import BellSocket
 from zaffre.execution.data.expressions import check as check_command
 from zaffre.execution.data.expressions import section_inputs
 from zaffre.execution.data.sources import Source
-from zaffre.execution.data.stores import probe
+from zaffre.execution.data.stores import open_store, probe
 from zaffre.execution.environments.spec import EnvironmentSpec, curated_names, curated_version, resolve
 from zaffre.execution.executors.local import LocalExecutor
 from zaffre.gateway import no_edge
@@ -79,6 +79,7 @@ from zaffre.services.kinds import workspaces as workspace_kind
 from zaffre.services.logs import Logs
 from zaffre.services.measures import Measures
 from zaffre.services.model_sources import ModelSources
+from zaffre.services.outside_blobs import OutsideAccounts
 from zaffre.services.places import Places
 from zaffre.services.principals import Principals
 from zaffre.services.registered_models import RegisteredModels
@@ -157,6 +158,13 @@ class Application:
             settings.data_folders,
             lambda name, source: probe(msgspec.convert(source, Source), name, settings.bundle),
         )
+        outside = OutsideAccounts(
+            database,
+            datastores,
+            blobs,
+            settings.run,
+            lambda name, source: open_store(msgspec.convert(source, Source), name, settings.bundle),
+        )
         connections = Connections(resources)
         data = history.DataHandlers(settings, resources, datastores)
         here = vm_sizes.machine(machine.cores(), machine.memory_gb(), machine.gpus())
@@ -205,7 +213,7 @@ class Application:
                 *registry_routes(settings, registries),
                 *upkeep.routes(garbage.collect),
             ],
-            [blob.mount(blobs, tokens, settings, runtime)],
+            [blob.mount(blobs, tokens, settings, runtime, outside)],
             {"arm": arm_error, "history": arm_error, "login": login.error_form, "mlflow": mlflow.error_form},
             tokens,
             keys,

@@ -7,8 +7,10 @@ import contextlib
 import datetime
 import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
 
 from tests.support.s3_server import KEY_ID, SECRET, S3Server, s3_server
@@ -292,12 +294,10 @@ def test_a_bucket_and_a_folder_by_the_sdk(ml: Any, make: Any, server: ZaffreServ
         )
     )
     assert {"sdk_s3", "sdk_folder"} <= {found.name for found in ml.datastores.list()}
-    read = ml.datastores.get("sdk_s3", include_secrets=True)
-    assert (read.protocol, read.endpoint, read.credentials.account_key) == (
-        "s3",
-        f"{s3.address}?region=eu-west-1",
-        SECRET,
-    )
+    read = ml.datastores.get("sdk_s3")
+    assert (read.protocol, read.endpoint) == ("s3", f"{s3.address}?region=eu-west-1")
+    secret = server.request("POST", f"{server.scope}/datastores/sdk_s3/listSecrets?{ARM}", {}).json
+    assert secret == {"secretsType": "AccountKey", "key": SECRET}
     told = server.request("GET", f"{server.scope}/datastores/sdk_s3?{ARM}").json["properties"]["properties"]
     assert told == {
         "zaffre.zaffreType": "S3", "zaffre.bucketName": "b-1", "zaffre.region": "eu-west-1",
@@ -310,8 +310,71 @@ def test_a_bucket_and_a_folder_by_the_sdk(ml: Any, make: Any, server: ZaffreServ
         assert after == before
 
 
+@pytest.mark.parametrize("kind", ["s3", "file"])
+def test_the_sdk_uploads_to_a_bucket_and_to_a_folder(
+    ml: Any, make: Any, server: ZaffreServer, s3: S3Server, tmp_path: Path, kind: str
+) -> None:
+    """It takes them for Azure Blob, and this server speaks that for them."""
+    from azure.ai.ml.entities import AccountKeyConfiguration, AzureBlobDatastore, Data
+    from azure.core.exceptions import ResourceExistsError
+    from azure.identity import DefaultAzureCredential
+    from azure.storage.blob import BlobBlock, ContainerClient
+
+    name = f"up_{kind}"
+    if kind == "s3":
+        bucket = s3.bucket("upload")
+        credentials = AccountKeyConfiguration(account_key=SECRET)
+        place = {"account_name": KEY_ID, "container_name": "upload/pre", "endpoint": s3.address}
+    else:
+        (server.data_folder / "upload").mkdir()
+        credentials, place = None, {"account_name": "local", "container_name": str(server.data_folder / "upload")}
+    store = make(AzureBlobDatastore(name=name, protocol=kind, credentials=credentials, **place))
+    (tmp_path / "set" / "deep").mkdir(parents=True)
+    (tmp_path / "set" / "a.txt").write_text("one")
+    (tmp_path / "set" / "deep" / "ü b.txt").write_text("two")
+    data = ml.data.create_or_update(Data(name=name, path=str(tmp_path / "set"), type="uri_folder", datastore=name))
+    below = data.path.partition("/paths/")[2]
+
+    def bytes_of(path: str) -> bytes:
+        if kind == "s3":
+            return bytes(obstore.get(bucket, f"pre/{path}").bytes())
+        return (server.data_folder / "upload" / path).read_bytes()
+
+    assert (bytes_of(below + "a.txt"), bytes_of(below + "deep/ü b.txt")) == (b"one", b"two")
+    again = ml.data.create_or_update(Data(name=name, path=str(tmp_path / "set"), type="uri_folder", datastore=name))
+    assert again.path == data.path, "the confirmation that the SDK writes beside its upload is kept"
+
+    address = f"https://{store.account_name}.blob.core.windows.net"
+    with ContainerClient(address, store.container_name, credential=DefaultAzureCredential()) as container:
+        assert [blob.name for blob in container.list_blobs(name_starts_with=below)] == [
+            below + "a.txt",
+            below + "deep/ü b.txt",
+        ]
+        assert [found.name for found in container.walk_blobs("LocalUpload/")] == [
+            below.rstrip("/").rpartition("/")[0] + "/"
+        ]
+        blob = container.get_blob_client("blocks/whole.bin")
+        parts = [bytes([number]) * 1_500_000 for number in range(3)]
+        for number, part in enumerate(parts):
+            blob.stage_block(f"b{number}", part)
+        blob.commit_block_list([BlobBlock(f"b{number}") for number in range(3)], metadata={"of": "three"})
+        assert bytes_of("blocks/whole.bin") == b"".join(parts)
+        assert blob.download_blob(offset=1_499_999, length=2).readall() == b"\0\1"
+        assert blob.get_blob_properties().metadata == {"of": "three"}
+        with pytest.raises(ResourceExistsError):
+            blob.upload_blob(b"x", overwrite=False)
+        blob.upload_blob(b"smaller", overwrite=True)
+        assert (blob.download_blob().readall(), blob.get_blob_properties().metadata) == (b"smaller", {})
+        blob.delete_blob()
+        assert not blob.exists()
+    climbing = f"/{store.account_name.rpartition('/')[2]}.blob.core.windows.net/{store.container_name}/a%2F..%2F..%2Fb"
+    token = server.token("https://storage.azure.com")
+    refused = server.request("PUT", climbing, b"x", headers={"x-ms-blob-type": "BlockBlob"}, token=token)
+    assert refused.status == 400, refused.body
+
+
 def test_a_job_reads_and_writes_a_folder_and_foreign_storage(
-    ml: Any, make: Any, server: ZaffreServer, bare: Any, foreign: tuple[str, str, str]
+    ml: Any, make: Any, server: ZaffreServer, bare: Any, foreign: tuple[str, str, str], tmp_path: Path
 ) -> None:
     """Azure Storage elsewhere is here another workspace's account, over TLS, by key, by SAS and by a principal."""
     from azure.ai.ml import Input, Output, command
@@ -355,6 +418,8 @@ def test_a_job_reads_and_writes_a_folder_and_foreign_storage(
         both = b"from the disk, from the cloud"
         assert container.download_blob("out/both.txt").readall() == both
         assert (server.data_folder / "set" / "out" / "both.txt").read_bytes() == both
+    ml.jobs.download(name, output_name="disk", download_path=tmp_path)
+    assert (tmp_path / "named-outputs" / "disk" / "both.txt").read_bytes() == both
     assert key not in server.log()
     assert sas.partition("sig=")[2] not in server.log()
 

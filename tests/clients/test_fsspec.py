@@ -23,8 +23,16 @@ ENGINE_S = 180.0
 
 
 @pytest.fixture(scope="session")
-def assets(ml: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
-    from azure.ai.ml.entities import Data
+def assets(ml: Any, client_environment: ZaffreServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Data assets, and a datastore that is a folder of the server's machine."""
+    from azure.ai.ml.entities import AzureBlobDatastore, Data
+
+    disk = client_environment.data_folder / "fsspec"
+    (disk / "deep").mkdir(parents=True)
+    (disk / "deep" / "f.csv").write_text("t\n9\n")
+    ml.datastores.create_or_update(
+        AzureBlobDatastore(name="fsspec_folder", account_name="local", container_name=str(disk), protocol="file")
+    )
 
     folder = tmp_path_factory.mktemp("assets")
     (folder / "file.csv").write_text("p,q\n5,6\n")
@@ -60,6 +68,7 @@ def check(text: str, folder: str) -> None:
         "pandas asset": {"p": [5], "q": [6]},
         "mltable": rows,
         "mltable filter": ["zwölf"],
+        "pandas folder": {"t": [9]},
         "mltable asset": {"r": [7], "s": [8]},
     }
 

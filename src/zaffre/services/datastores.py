@@ -15,8 +15,8 @@ from zaffre.services import sas
 from zaffre.services.blobs import Blobs
 from zaffre.services.datastore_sources import LOCAL_FOLDER, is_own, root_of, source_of
 from zaffre.services.kinds.base import Document, Kind
-from zaffre.services.kinds.datastore_credentials import S3, secret_field
-from zaffre.services.kinds.datastores import alias
+from zaffre.services.kinds.datastore_credentials import secret_field
+from zaffre.services.kinds.datastores import account_of, container_of, hidden_container
 from zaffre.services.resources import Guard, Resources, Written
 from zaffre.services.workspaces import BLOB_STORE, DATASTORE, STORAGE_SUFFIX, Workspace, Workspaces
 from zaffre.store import resources
@@ -76,7 +76,7 @@ class Datastores(Resources):
         """Make or change one; with `validate` only if it opens. A body without a secret keeps the one there is."""
         kind.check_name(name)
         row = await self.database.read(lambda conn: resources.get(conn, workspace.id, DATASTORE, name))
-        body = _inward(workspace, name, row, body)
+        body = _inward(workspace, row, body)
         secrets, bare = kind.take_secrets(body)
         properties = kind.accept(bare)["properties"]
         if properties.get("zaffreType") == LOCAL_FOLDER:
@@ -115,7 +115,9 @@ class Datastores(Resources):
         if sealed is None:
             raise NotFound(f"Datastore '{row.name}' has no secrets: its credential is of type '{type_}'.")
         found: Document = msgspec.json.decode(sealed)
-        if expirable and type_ == "AccountKey" and properties.get("protocol") != S3 and "accountName" in properties:
+        if expirable and properties.get("zaffreType"):
+            return {"secretsType": "Sas", "sasToken": await self.own_sas(workspace, account=account_of(row.pk))}
+        if expirable and type_ == "AccountKey" and "accountName" in properties:
             expiry = self.database.runtime.now() + hours * 3_600_000
             token = sas.account_sas(properties["accountName"], found["key"], permissions="racwdl", expiry=expiry)
             return {"secretsType": "Sas", "sasToken": token}
@@ -128,9 +130,9 @@ class Datastores(Resources):
         if is_own(workspace, properties):
             return Opened(row.name, properties, {"sasToken": await self.own_sas(workspace)}, workspace.account)
         if properties.get("zaffreType"):
-            raise NotServed(
-                f"Datastore '{row.name}' is of type {properties['zaffreType']}; jobs read and write it by their inputs and outputs only."
-            )
+            account = account_of(row.pk)
+            shown = {**properties, "containerName": container_of(properties)}
+            return Opened(row.name, shown, {"sasToken": await self.own_sas(workspace, account=account)}, account)
         if await self._sealed(workspace, name) is None:
             return Opened(row.name, properties, {})
         return Opened(row.name, properties, await self.secrets(workspace, name, expirable=True, hours=SAS_HOURS))
@@ -143,11 +145,13 @@ class Datastores(Resources):
         row = await self.get(workspace, self.kinds[DATASTORE], "", name)
         return source_of(row.name, row.body["properties"], await self._sealed(workspace, name), self._folders)
 
-    async def own_sas(self, workspace: Workspace, permissions: str = "racwdl") -> str:
-        """A SAS for the workspace's own account."""
+    async def own_sas(self, workspace: Workspace, permissions: str = "racwdl", account: str = "") -> str:
+        """A SAS for the workspace's own account, or one that stands for a datastore; both have the same key."""
         now = self.database.runtime.now()
         key = await self._workspaces.account_key(workspace)
-        return sas.account_sas(workspace.account, key, permissions=permissions, expiry=now + SAS_HOURS * 3_600_000)
+        return sas.account_sas(
+            account or workspace.account, key, permissions=permissions, expiry=now + SAS_HOURS * 3_600_000
+        )
 
     async def pending_upload(self, actor: Actor, workspace: Workspace, name: str, version: str) -> tuple[str, str]:
         """Path (without host) of a container for one code version, and a SAS that may write there.
@@ -163,6 +167,16 @@ class Datastores(Resources):
         except Conflict:
             pass  # the same version is uploaded again, after a failure for instance
         return f"/{workspace.account}{STORAGE_SUFFIX}/{container}", await self.own_sas(workspace)
+
+    async def delete(self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str) -> str | None:
+        row = await self.database.read(lambda conn: resources.get(conn, workspace.id, DATASTORE, name))
+        operation = await super().delete(actor, workspace, kind, parent, name)
+        if row is not None and row.body["properties"].get("zaffreType"):
+            try:  # what was remembered of its files (zaffre.services.outside_blobs)
+                await self._blobs.delete_container(workspace.account, hidden_container(row.pk), actor)
+            except NotFound:
+                pass
+        return operation
 
     def may_delete(self, unit: Unit, workspace: Workspace, row: Row) -> None:
         super().may_delete(unit, workspace, row)
@@ -245,18 +259,22 @@ class Datastores(Resources):
         return await self.database.read(lambda conn: self.vault.get(conn, workspace.id, _key(name)))
 
 
-def _inward(workspace: Workspace, name: str, row: Row | None, body: Document) -> Document:
+def _inward(workspace: Workspace, row: Row | None, body: Document) -> Document:
     """The body with the account's name as it is kept: an answer spelled it as an address of this server."""
     properties = body.get("properties")
     told = properties.get("accountName") if isinstance(properties, dict) else None
     if not isinstance(properties, dict) or not isinstance(told, str):
         return body
     account = told.rpartition("/")[2]
-    if row is not None and account == alias(workspace, name):
-        account = row.body["properties"]["accountName"]
+    changed: dict[str, Any] = dict(properties)
+    if row is not None and account == account_of(row.pk):
+        kept = row.body["properties"]
+        account = kept["accountName"]
+        if properties.get("containerName") == container_of(kept):
+            changed["containerName"] = kept["containerName"]
     elif account != workspace.account:
         return body
-    changed: dict[str, Any] = {**properties, "accountName": account}
+    changed["accountName"] = account
     if row is not None and row.server.get("builtin") and isinstance(properties.get("credentials"), dict):
         changed["credentials"] = row.body["properties"]["credentials"]  # what the SDK was given goes back with it
     return {**body, "properties": changed}

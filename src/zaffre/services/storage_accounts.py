@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from zaffre.errors import NotFound
 from zaffre.services import workspaces as ws
+from zaffre.services.kinds.datastores import account_pk
 from zaffre.services.workspaces import Workspace, Workspaces
+from zaffre.store import resources
 from zaffre.store.database import Database
 
 MISS_PAUSE_MS = 1000
@@ -23,7 +25,10 @@ class StorageAccounts:
         database.bells.listen(ws.TYPE, lambda _key: self._forget())
 
     async def find(self, account: str) -> Workspace:
-        """The workspace behind the account. Raises NotFound."""
+        """The workspace behind the account, a datastore's too. Raises NotFound."""
+        pk = account_pk(account)
+        if pk is not None:
+            return await self._of_datastore(account, pk)
         if account not in self._known and self._may_look():
             changes = self._changes
             found = {one.account: one for one in await self._workspaces.all()}
@@ -34,6 +39,12 @@ class StorageAccounts:
         if account not in self._known:
             raise NotFound(f"There is no storage account '{account}' on this server.")
         return self._known[account]
+
+    async def _of_datastore(self, account: str, pk: int) -> Workspace:
+        row = await self._database.read(lambda conn: resources.by_pk(conn, pk))
+        if row is None or row.type != ws.DATASTORE or not row.body["properties"].get("zaffreType"):
+            raise NotFound(f"There is no storage account '{account}' on this server.")
+        return await self._workspaces.by_id(row.scope)
 
     async def keys(self, workspace: Workspace) -> tuple[str, ...]:
         """The keys, in base64, whose signatures are good: the account's, and for a while the one before it."""

@@ -35,6 +35,7 @@ def main(workspace: str, folder: str) -> None:
         "pandas asset": pandas.read_csv(f"{workspace}/data/fsspec_file/versions/1").to_dict("list"),
         "mltable": pattern.to_pandas_dataframe().to_dict("list"),
         "mltable filter": pattern.filter('col("a") > 1').take(5).to_pandas_dataframe()["b"].tolist(),
+        "pandas folder": pandas.read_csv(f"{workspace}/datastores/fsspec_folder/paths/deep/f.csv").to_dict("list"),
         "mltable asset": mltable.load(f"{workspace}/data/fsspec_table/versions/1")
         .to_pandas_dataframe()
         .to_dict("list"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zaffre.execution.data.capture import capture
 from zaffre.execution.data.copies import copy_open
-from zaffre.execution.data.sources import FolderSource, Found
+from zaffre.execution.data.sources import FolderSource, Found, check_path
 from zaffre.execution.errors import StoreError
 
 _CHUNK = 1 << 20
@@ -34,13 +34,19 @@ class FolderStore:
         if not real.is_relative_to(self._base):
             raise self._escapes(prefix)
         if real.is_file():
-            return [Found(prefix, real.stat().st_size)]
+            return [_found(prefix, real)]
         refused: list[str] = []
         files = capture(real, lambda path, why: refused.append(f"'{path}': {why}"))
         if refused:
             more = f", and {len(refused) - 3} more" if len(refused) > 3 else ""
             raise StoreError(f"Datastore '{self._name}' has what cannot be read: {'; '.join(refused[:3])}{more}.")
-        return [Found(f"{prefix}/{file.path}" if prefix else file.path, file.size) for file in files]
+        return [_found(f"{prefix}/{file.path}" if prefix else file.path, file.source) for file in files]
+
+    def head(self, path: str) -> Found | None:
+        real = Path(os.path.realpath(self._base / self._checked(path)))
+        if not real.is_relative_to(self._base):
+            raise self._escapes(path)
+        return _found(path, real) if real.is_file() else None
 
     def fetch(self, path: str, dest: Path) -> None:
         handle = self._open(path, os.O_RDONLY)
@@ -73,6 +79,16 @@ class FolderStore:
                 f"'{path}' could not be written to datastore '{self._name}': {error.strerror or error}."
             ) from None
 
+    def delete(self, path: str) -> None:
+        relative = self._checked(path)
+        folder = self._open(str(relative.parent), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.unlink(relative.name, dir_fd=folder)
+        except FileNotFoundError:
+            pass
+        finally:
+            os.close(folder)
+
     def _put_in(self, folder: int, name: str, source: Path) -> None:
         fresh = f".{secrets.token_hex(8)}.part"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -104,13 +120,15 @@ class FolderStore:
         return handle
 
     def _checked(self, path: str) -> Path:
-        if any(part in ("", ".", "..") for part in path.split("/")) or "\0" in path:
-            raise StoreError(
-                f"'{path[:200]}' is no plain path below datastore '{self._name}': it has an empty part, '.' or '..'."
-            )
+        check_path(path, self._name)
         return Path(path)
 
     def _escapes(self, path: str) -> StoreError:
         return StoreError(
             f"'{path}' of datastore '{self._name}' is a link that leads out of its folder; it is not followed."
         )
+
+
+def _found(path: str, file: Path) -> Found:
+    state = file.stat()
+    return Found(path, state.st_size, state.st_mtime_ns // 1_000_000, f"{state.st_size:x}-{state.st_mtime_ns:x}")

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from zaffre.execution.errors import StoreError
+
 
 class FolderSource(msgspec.Struct, frozen=True, kw_only=True, tag="folder"):
     """A folder of this machine: `path`, which must stay below `root`, one of those the operator named."""
@@ -51,7 +53,17 @@ Source = FolderSource | BucketSource | AzureSource
 
 
 class Found(NamedTuple):
-    """One file of a store: its path in it, '/'-separated, and its bytes."""
+    """One file of a store: its path in it, '/'-separated, and its bytes; when it changed, in milliseconds since 1970."""
 
     path: str
     size: int
+    modified: int = 0
+    etag: str = ""
+
+
+def check_path(path: str, name: str) -> None:
+    """Raise StoreError for a path that could lead out of the datastore `name`, or that not every store can keep."""
+    if any(part in ("", ".", "..") for part in path.split("/")) or "\0" in path:
+        raise StoreError(
+            f"'{path[:200]}' is no plain path below datastore '{name}': it has an empty part, '.' or '..'."
+        )

@@ -16,7 +16,7 @@ from obstore import exceptions
 from obstore.store import AzureStore, S3Store
 
 from zaffre.execution.data.folders import FolderStore
-from zaffre.execution.data.sources import AzureSource, BucketSource, FolderSource, Found, Source
+from zaffre.execution.data.sources import AzureSource, BucketSource, FolderSource, Found, Source, check_path
 from zaffre.execution.errors import StoreError, StoreUnavailable
 
 _CHUNK = 1 << 20
@@ -32,6 +32,10 @@ class Store(Protocol):
         """Every file whose path is `prefix` or lies below the folder `prefix`, by path; '' is the whole store."""
         ...
 
+    def head(self, path: str) -> Found | None:
+        """The one file of that path."""
+        ...
+
     def fetch(self, path: str, dest: Path) -> None:
         """Write the file's bytes to `dest`, which must not exist."""
         ...
@@ -42,6 +46,10 @@ class Store(Protocol):
 
     def put(self, path: str, source: Path) -> None:
         """Store the file under `path`, whole or not at all; what was there is replaced."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Remove the file; nothing where there is none."""
         ...
 
 
@@ -125,17 +133,18 @@ class _Objects:
         whole = self._key(prefix.strip("/"))
         cut = len(self._prefix) + 1 if self._prefix else 0
         with _told(self._name, prefix):
-            found = [
-                Found(meta["path"][cut:], meta["size"])
-                for page in obstore.list(self._store, whole or None)
-                for meta in page
-            ]
-            if whole and not any(one.path == whole[cut:] for one in found):
-                try:  # an object store lists what is below a name, and not the object of that very name
-                    found.append(Found(whole[cut:], obstore.head(self._store, whole)["size"]))
-                except FileNotFoundError:
-                    pass
+            found = [self._found(meta) for page in obstore.list(self._store, whole or None) for meta in page]
+            # An object store lists what is below a name, and not the object of that very name.
+            if whole and not any(one.path == whole[cut:] for one in found) and (one := self.head(prefix.strip("/"))):
+                found.append(one)
         return sorted(found)
+
+    def head(self, path: str) -> Found | None:
+        with _told(self._name, path):
+            try:
+                return self._found(obstore.head(self._store, self._key(path)))
+            except FileNotFoundError:
+                return None
 
     def fetch(self, path: str, dest: Path) -> None:
         with open(dest, "xb") as file:
@@ -152,7 +161,21 @@ class _Objects:
         with _told(self._name, path), open(source, "rb") as file:
             obstore.put(self._store, self._key(path), file, chunk_size=_PART, max_concurrency=2)
 
+    def delete(self, path: str) -> None:
+        with _told(self._name, path):
+            try:
+                obstore.delete(self._store, self._key(path))
+            except FileNotFoundError:
+                pass
+
+    def _found(self, meta: Any) -> Found:
+        cut = len(self._prefix) + 1 if self._prefix else 0
+        modified = int(meta["last_modified"].timestamp() * 1000)
+        return Found(meta["path"][cut:], meta["size"], modified, meta["e_tag"] or "")
+
     def _key(self, path: str) -> str:
+        if path:
+            check_path(path, self._name)
         return f"{self._prefix}/{path}" if self._prefix and path else self._prefix or path
 
 

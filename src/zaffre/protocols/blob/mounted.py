@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from starlette.responses import Response
 
 from zaffre.errors import Denied, ZaffreError
@@ -16,6 +18,8 @@ from zaffre.protocols.blob.container_operations import CONTAINER_OPERATIONS
 from zaffre.protocols.blob.request import BlobRequest, Operation, Storage
 from zaffre.runtime import Runtime
 from zaffre.services.blobs import Blobs
+from zaffre.services.kinds.datastores import account_pk
+from zaffre.services.outside_blobs import OutsideAccounts
 from zaffre.services.tokens import Tokens
 from zaffre.settings import Settings
 
@@ -34,8 +38,10 @@ def operations() -> list[tuple[str, str, str, str]]:
     ]
 
 
-def mount(blobs: Blobs, tokens: Tokens, settings: Settings, runtime: Runtime) -> Mount:
-    """The protocol for the gateway."""
+def mount(
+    blobs: Blobs, tokens: Tokens, settings: Settings, runtime: Runtime, outside: OutsideAccounts | None = None
+) -> Mount:
+    """The protocol for the gateway; `outside` are the datastores that it reaches as well."""
     door = Door(blobs, tokens, settings.own_hosts)
 
     async def answer(call: Call) -> Response:
@@ -47,7 +53,7 @@ def mount(blobs: Blobs, tokens: Tokens, settings: Settings, runtime: Runtime) ->
 
     async def answer_at(call: Call, place: Address) -> Response:
         try:
-            response = await _answer(call, place, storage)
+            response = await _answer(call, place, storage, outside)
         except ZaffreError as error:
             response = documents.error_answer(error, call.id)
         return _finished(call, response)
@@ -64,8 +70,10 @@ def _finished(call: Call, response: Response) -> Response:
     return response
 
 
-async def _answer(call: Call, place: Address, storage: Storage) -> Response:
+async def _answer(call: Call, place: Address, storage: Storage, outside: OutsideAccounts | None) -> Response:
     caller = await storage.door.caller(call, place, storage.now())
+    if outside is not None and account_pk(place.account) is not None:
+        storage = dataclasses.replace(storage, blobs=await outside.blobs(place.account, caller.workspace))
     operation = _operation(call, place)
     call.scope["zaffre.operation"] = ("blob", operation.name)
     refused.check(call)

@@ -6,7 +6,6 @@ The SDK knows five types and fails on a list that holds a sixth, so our own two 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +15,11 @@ import msgspec
 
 from zaffre.services.kinds.base import Document, Kind, Show, Texts, check, spelled, texts
 from zaffre.services.kinds.datastore_credentials import FILE, S3, check_address, check_credentials, take_secrets, wrong
-from zaffre.services.workspaces import Workspace
 from zaffre.store.resources import Row
 
 AZURE_SUFFIX = "core.windows.net"
 ALIAS = "zd"
+_ALIAS = re.compile(ALIAS + r"([0-9]{1,18})")
 
 _IDENTITIES = ("None", "WorkspaceSystemAssignedIdentity", "WorkspaceUserAssignedIdentity")
 _NAMED = re.compile(r"[A-Za-z0-9_]")
@@ -68,9 +67,25 @@ class Artifact(msgspec.Struct, rename="camel", kw_only=True):
     artifact_name: str
 
 
-def alias(workspace: Workspace, name: str) -> str:
-    """The account a client is told for a datastore that is no Azure account: no name of anybody's in the world."""
-    return ALIAS + hashlib.sha256(f"{workspace.id}/{name.lower()}".encode()).hexdigest()[:20]
+def account_of(pk: int) -> str:
+    """The account a client is told for a datastore that is no Azure account, by the key of its row."""
+    return f"{ALIAS}{pk}"
+
+
+def account_pk(account: str) -> int | None:
+    """The reverse; None for an account of another kind."""
+    match = _ALIAS.fullmatch(account)
+    return int(match[1]) if match else None
+
+
+def hidden_container(pk: int) -> str:
+    """Where the workspace keeps what such a datastore has no place for."""
+    return f"outside-{account_of(pk)}"
+
+
+def container_of(properties: Document) -> str:
+    """The container a client is told: a bucket by its name, a folder by a word that can stand in an address."""
+    return properties["bucketName"] if properties["zaffreType"] == "S3" else "folder"
 
 
 def _complete(properties: Document) -> Document:
@@ -190,7 +205,8 @@ def _extra(row: Row, show: Show) -> Document:
         more["accountName"] = f"{host}/{show.workspace.account}"
     elif properties.get("zaffreType"):
         # Else the SDK would take a key's id for an account of Azure's, and send it what is meant for us.
-        more["accountName"] = f"{host}/{alias(show.workspace, row.name)}"
+        more["accountName"] = f"{host}/{account_of(row.pk)}"
+        more["containerName"] = container_of(properties)
         own = {f"zaffre.{field}": properties[field] for field in _OWN_FIELDS if properties.get(field)}
         more["properties"] = {**properties["properties"], **own}
     return more
