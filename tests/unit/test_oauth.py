@@ -12,10 +12,11 @@ from urllib.parse import urlencode
 import jwt
 import pytest
 
-from tests.support.bad_input import Raw, refused
-from tests.support.zaffre_server import Answer, ZaffreServer
+from tests.support.bad_input import ARM, Raw, refused
+from tests.support.zaffre_server import Answer, ZaffreServer, eventually
 from zaffre.settings import TENANT
 
+PROVIDER = "Microsoft.MachineLearningServices"
 SCOPE = "https://ml.azure.com/.default"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -233,8 +234,14 @@ def test_a_reader_reads_and_no_more(server: ZaffreServer, raw: Raw) -> None:
 
 
 def test_subscriptions_and_tenants(server: ZaffreServer) -> None:
+    other = f"/subscriptions/An-Other/resourceGroups/g/providers/{PROVIDER}/workspaces/accounts"
+    assert server.request("PUT", f"{other}?{ARM}", {"properties": {}}).status in (200, 201, 202)
+    eventually(
+        lambda: server.request("GET", f"{other}?{ARM}").status, lambda status: status == 200, what="the workspace"
+    )
     found = server.request("GET", "/subscriptions?api-version=2022-12-01").json
     names = [one["subscriptionId"] for one in found["value"]]
+    assert "An-Other" in names
     assert names[0] == server.credentials["subscription"] and found["count"]["value"] == len(set(names)) == len(names)
     first = found["value"][0]
     assert (first["state"], first["tenantId"], first["id"]) == ("Enabled", TENANT, f"/subscriptions/{names[0]}")

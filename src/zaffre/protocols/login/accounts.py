@@ -18,11 +18,13 @@ def routes(settings: Settings, workspaces: Workspaces) -> list[Route]:
     """A subscription is a name that workspaces are filed under; the default one is always there."""
 
     async def known() -> dict[str, str]:
-        names = [settings.subscription, *(one.subscription for one in await workspaces.all())]
-        return {name.lower(): name for name in reversed(names)}
+        found = {settings.subscription.lower(): settings.subscription}
+        for one in await workspaces.all():
+            found.setdefault(one.subscription.lower(), one.subscription)
+        return found
 
     async def subscriptions(_call: Call) -> Response:
-        found = [_subscription(name) for name in reversed((await known()).values())]
+        found = [_subscription(name) for name in (await known()).values()]
         return json_answer({"value": found, "count": {"type": "Total", "value": len(found)}})
 
     async def subscription(call: Call) -> Response:
