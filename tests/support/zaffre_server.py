@@ -73,6 +73,8 @@ class ZaffreServer:
         """Down, if it is up, and the home removed, by somebody for whom no test waits: environments are many small files."""
         if client.status(self.home) is not None:
             self.down()
+        if not self.home.exists():
+            return
         gone = self.home.with_name(f"{self.home.name}.gone-{uuid.uuid4().hex[:8]}")
         self.home.rename(gone)
         remove = 'chmod -R u+rwx "$1"; rm -rf "$1"'
