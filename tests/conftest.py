@@ -6,12 +6,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.databases import database, empty_schema, postgres_url
 from tests.support.zaffre_server import ZaffreServer
 
 __all__ = ["database", "postgres_url"]
+
+# A busy machine is no failure: no test here measures time.
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.load_profile("here")
 
 ROOT = Path(__file__).parent.parent
 TESTED = ROOT / "docs" / "coverage_tested.csv"
