@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import edge, figures, job_start, lists, machine, ray_jobs, start, tracking
+from benchmarks import blob, edge, figures, job_start, lists, machine, ray_jobs, start, tracking
 from benchmarks.figures import Figure
 from benchmarks.server import Server
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-ALL = ("start", "job", "edge", "tracking", "lists")
+ALL = ("start", "job", "blob", "edge", "tracking", "lists")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +56,9 @@ def _measure(folder: Path, what: set[str], rounds: int, with_ray: bool) -> list[
         if "lists" in what:
             _say("lists: writes what is listed first")
             found += lists.measure(server, rounds=rounds)
+        if "blob" in what:
+            _say("blob: a gigabyte up and down, five in blocks, a list of a hundred thousand")
+            found += blob.measure(server, rounds=rounds)
         if "edge" in what:
             _say("edge: deploys an endpoint first, which builds an environment")
             found += edge.measure(server, rounds=rounds, requests=8000, real_requests=800)

@@ -75,7 +75,7 @@ def stand_in(model: Path) -> Iterator[int]:
 def bare_nginx(edge: Path, model: Path) -> Iterator[Bare]:
     """The nginx Zaffre runs, with TLS and a proxy_pass and nothing else, in front of the same socket."""
     with tempfile.TemporaryDirectory(prefix="zaffre-bench-nginx-") as temporary:
-        port = _free_port()
+        port = free_port()
         # As root, nginx's workers become `nobody` and could not reach the socket.
         user = "user root;\n" if Path("/proc/self").stat().st_uid == 0 else ""
         path = Path(temporary, "nginx.conf")
@@ -84,19 +84,21 @@ def bare_nginx(edge: Path, model: Path) -> Iterator[Bare]:
         command = [str(find_nginx().path), "-p", ".", "-c", str(path), "-e", "stderr"]
         with subprocess.Popen(command, cwd=edge, stderr=subprocess.PIPE) as process:
             try:
-                _await_port(port, edge, process)
+                await_port(port, edge, process)
                 yield Bare(port, process.pid)
             finally:
                 process.terminate()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
-def _await_port(port: int, edge: Path, process: subprocess.Popen[bytes]) -> None:
+def await_port(port: int, edge: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until something answers TLS there; `edge` is the folder whose bundle it is trusted by."""
     context = ssl.create_default_context(cafile=str(edge.parent / "bundle.pem"))
     deadline = time.monotonic() + _START_S
     while True:

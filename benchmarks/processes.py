@@ -44,6 +44,15 @@ def pss_mb(pid: int) -> float:
     raise ValueError(f"/proc/{pid}/smaps_rollup has no line Pss")
 
 
+def peak_mb(pid: int) -> float:
+    """The most resident memory in MB (10^6 bytes) since the process began, or since its `clear_refs` was given a 5."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name == "VmHWM":
+            return int(rest.split()[0]) * 1024 / 1e6
+    raise ValueError(f"/proc/{pid}/status has no line VmHWM")
+
+
 def cpu_of_command(command: Sequence[str]) -> float:
     """User and system seconds of a command that ends by itself, with its children. Raises when it fails."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
