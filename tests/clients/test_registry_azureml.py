@@ -102,3 +102,13 @@ def test_a_name_that_is_none_is_refused_at_the_door(ml: Any) -> None:
     ):
         with pytest.raises(Exception, match=message):
             ml.jobs.create_or_update(command(command="true", environment=name))
+
+
+def test_models_and_data_of_a_registry_are_missed_by_name(ml: Any) -> None:
+    """Azure's own registry has models that many examples name; here the error says that there are none."""
+    from azure.ai.ml import Input, command
+
+    path = "azureml://registries/azureml/models/mistral/versions/1"
+    job = command(command="ls ${{inputs.m}}", environment="AzureML-sklearn-1.5@latest", inputs={"m": Input(path=path)})
+    with pytest.raises(Exception, match=r"inputs\.m\.uri.*no models in the registry 'azureml'.*'mistral'"):
+        ml.jobs.create_or_update(job)

@@ -36,7 +36,8 @@ class Environments(Resources):
     ) -> tuple[list[Row], Cursor | None]:
         if not is_curated(parent):
             return await super().page(workspace, kind, parent, query)
-        return [_row(workspace, kind, *self._registries.version("environments", parent, "latest"))], None
+        newest = _row(workspace, kind, *self._registries.version("environments", parent, "latest"))
+        return [] if query.archived else [newest], None
 
     async def latest(self, workspace: Workspace, kind: Kind, rows: list[Row]) -> dict[int, str | None]:
         if rows and is_curated(rows[0].parent or rows[0].name):

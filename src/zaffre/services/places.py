@@ -10,6 +10,7 @@ from zaffre.errors import InvalidInput, NotFound, NotServed
 from zaffre.services.datastore_sources import check_reachable, is_own
 from zaffre.services.kinds.base import Kind
 from zaffre.services.references import ARM, SHORT
+from zaffre.services.registries import refuse_asset
 from zaffre.services.resources import Resources
 from zaffre.services.urls import inward
 from zaffre.services.workspaces import (
@@ -77,6 +78,7 @@ class Places:
         Only who asks for it with `outside` is answered a place in a datastore that does not lie on this server.
         """
         uri = inward(uri.strip())
+        refuse_asset(uri, field)
         if ".." in uri.split("/"):
             raise InvalidInput(
                 f"Field '{field}': '{uri[:200]}' climbs; expected a path without '..'.",
@@ -120,6 +122,7 @@ class Places:
         self, workspace: Workspace, text: str, field: str, kinds: tuple[str, ...] = ("data", "models")
     ) -> Reference:
         """The asset version `text` names: an ARM id, or `azureml:name:version`, or `azureml:name@latest`."""
+        refuse_asset(text, field)
         if match := ARM.fullmatch(text):
             self._own(workspace, match, field)
             # The SDK makes an id of `azureml:name@latest` with the prefix left in the name (wire.md §9).

@@ -18,7 +18,7 @@ SINCE_MS = 1_764_547_200_000  # 2025-12-01: rows of a table have no time of thei
 BY = "Zaffre"
 
 _ASSET = re.compile(
-    r"azureml://registries/(?P<r>[^/]+)/(?P<kind>[^/]+)/(?P<n>[^/]+)/(?P<by>versions|labels)/(?P<v>[^/]+)",
+    r"(?:azureml:)?azureml://registries/(?P<r>[^/]+)/(?P<kind>[^/]+)/(?P<n>[^/]+)/(?P<by>versions|labels)/(?P<v>[^/]+)",
     re.IGNORECASE,
 )
 _IN_WORKSPACE = re.compile(
@@ -125,6 +125,26 @@ def curated_reference(text: str, field: str) -> str | None:
     if version is not None and not (match["by"].lower() in ("labels", "@") and version.lower() == LATEST):
         check_version(match["n"], version, field)
     return str(match["n"])
+
+
+def refuse_asset(text: str, field: str) -> None:
+    """Raise an error that says why, when `text` names data or a model in a registry: there are none in any."""
+    match = _ASSET.fullmatch(text)
+    if match is None:
+        return
+    try:
+        Registries.check(match["r"], match["kind"].lower())
+    except NotFound as error:
+        raise NotFound(f"Field '{field}': {error.message}", target=field) from None
+    if match["kind"].lower() == "environments":
+        raise InvalidInput(
+            f"Field '{field}': '{text[:200]}' is an environment, no data or model.", code="InvalidField", target=field
+        )
+    raise NotFound(
+        f"Field '{field}': there are no {match['kind'].lower()} in the registry '{AZUREML}' of this server, so no "
+        f"'{match['n'][:100]}' either; it holds environments only. Register the asset in the workspace.",
+        target=field,
+    )
 
 
 def is_curated(name: str) -> bool:
