@@ -168,6 +168,15 @@ def test_a_server_on_another_host(shell: dict[str, str], tmp_path: Path) -> None
         assert done.returncode == 0, done.stderr
         asked = zaffre("run", "--profile", "far", "--workspace", "away", sys.executable, "-c", ASK, env=shell)
         assert asked.returncode == 0 and "{'loss': 0.5}" in asked.stdout, asked.stderr
+        connected = subprocess.run(
+            [sys.executable, "-c", "import zaffre; print(zaffre.connect('away', profile='far').workspaces.get().id)"],
+            env=shell,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert connected.returncode == 0 and connected.stdout.strip().endswith("/workspaces/away"), connected.stderr
         assert address in zaffre("status", env=shell).stdout  # the only profile there is
         doctor = zaffre("doctor", "--profile", "far", env=shell)
         assert doctor.returncode == 0 and "The key is accepted." in doctor.stdout, doctor.stdout

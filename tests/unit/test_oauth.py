@@ -221,6 +221,7 @@ def test_a_reader_reads_and_no_more(server: ZaffreServer, raw: Raw) -> None:
         ("GET", "/subscriptions", 200),
         ("GET", "/zaffre/v1/me", 200),
         ("GET", store, 200),
+        ("GET", "/".join(server.scope.split("/")[:5]), 200),
         ("POST", f"{store}/listSecrets", 403),
         ("PUT", job, 403),
         ("DELETE", server.scope, 403),
