@@ -148,6 +148,10 @@ true
     assert client_environment.wait_for_job(name) == "Completed", client_environment.job_log(name)
     assert "--number 0.5" in client_environment.job_log(name)
     assert ml.jobs.get(name).inputs["by_uri"].mode == "ro_mount"
+    run = client_environment.request("GET", f"/history/v1.0{client_environment.scope}/runs/{name}").json
+    assert run["inputs"]["by_label"]["assetId"].endswith("/data/made-table/versions/1")
+    assert run["inputs"]["model"] == {"assetId": ml.models.get("made-model", version="1").id, "type": "custom_model"}
+    assert "by_uri" not in run["inputs"]
     ml.models.download("made-model", "1", download_path=str(tmp_path))
     kept = next(tmp_path.rglob("weights.bin"))
     assert kept.read_text() == "weights\n", "a job changed a version through its downloaded copy"

@@ -87,6 +87,7 @@ def test_words_are_spelled_and_defaults_filled() -> None:
         },
         outputs={"x": {"jobOutputType": "triton_model", "mode": "upload"}},
         notificationSetting={"emailOn": None},
+        environmentVariables={"TEXT": "a", "NUMBER": 1, "FLAG": True},
         resources={"shmSize": "512M", "dockerArgs": "--cpus 1", "properties": {"IsLocal": {"IsLocal": True}}},
     )
     assert found["identity"]["identityType"] == "AMLToken"
@@ -100,6 +101,7 @@ def test_words_are_spelled_and_defaults_filled() -> None:
     assert found["outputs"]["x"]["mode"] == "Upload"
     assert found["resources"]["instanceCount"] == 1
     assert found["experimentName"] == "Default"
+    assert found["environmentVariables"] == {"TEXT": "a", "NUMBER": "1", "FLAG": "true"}
 
 
 def row(**output: Any) -> JobRow:

@@ -181,8 +181,9 @@ class _Handlers:
     async def change(self, call: Call) -> Response:
         change = await call.parse(Change)
         experiment = call.params.get("experimentName") or call.params.get("experimentId")
-        run = await self._history.change(call.actor, call.workspace, call.params["runId"], experiment, change)
-        return json_answer(shape.run_answer(run, None))
+        run_id = call.params["runId"]
+        await self._history.change(call.actor, call.workspace, run_id, experiment, change)
+        return json_answer(shape.run_answer(*await self._history.run(call.workspace, run_id)))
 
     async def services(self, call: Call) -> Response:
         _, job = await self._history.run(call.workspace, call.params["runId"])

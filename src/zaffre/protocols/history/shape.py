@@ -38,8 +38,8 @@ def run_answer(run: Run, job: JobRow | None) -> dict[str, Any]:
         "properties": head.properties,
         "parameters": run.params,
         "services": {},
-        "inputs": {},
-        "outputs": {},
+        "inputs": input_assets(job),
+        "outputs": output_assets(job, ARM_WORDS),
         "createdUtc": iso(head.created_at),
         "createdBy": {"userName": head.user},
         "startTimeUtc": _time(head.started_at),
@@ -49,6 +49,18 @@ def run_answer(run: Run, job: JobRow | None) -> dict[str, Any]:
         "warnings": [],
         "target": _target(job),
         "compute": {"target": _target(job), "targetType": "local"},
+    }
+
+
+def input_assets(job: JobRow | None) -> dict[str, Any]:
+    """The assets a job reads, by input; data that is no asset has no id to tell."""
+    if job is None:
+        return {}
+    kinds = {name: value["jobInputType"] for name, value in job.body["properties"]["inputs"].items()}
+    return {
+        name: {"assetId": source["asset"], "type": kinds[name]}
+        for name, source in job.server["resolved"]["inputs"].items()
+        if source.get("asset")
     }
 
 

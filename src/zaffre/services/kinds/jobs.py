@@ -86,7 +86,7 @@ class Command(msgspec.Struct, rename="camel", kw_only=True):
     description: str | None = None
     tags: Texts | None = None
     properties: Texts | None = None
-    environment_variables: dict[str, str] | None = None
+    environment_variables: Texts | None = None
     inputs: dict[str, Input | None] | None = None
     outputs: dict[str, Output | None] | None = None
     resources: Resources | None = None
@@ -123,7 +123,7 @@ def _complete(properties: Document) -> Document:
         "experimentName": properties.get("experimentName") or "Default",
         "tags": texts(properties.get("tags")),
         "properties": texts(properties.get("properties")),
-        "environmentVariables": properties.get("environmentVariables") or {},
+        "environmentVariables": texts(properties.get("environmentVariables")),
         "resources": _resources(properties.get("resources") or {}),
         "inputs": _each(complete_input, properties.get("inputs")),
         "outputs": _each(complete_output, properties.get("outputs")),
