@@ -156,7 +156,14 @@ def test_validate_and_what_is_not_served(ml: Any, bare: Any, client_environment:
 
 def test_a_fetched_job_is_changed_and_submitted_again(ml: Any, full: Any, client_environment: ZaffreServer) -> None:
     """With its id the SDK patches what describes it; under a new name it is another job."""
-    updated = ml.jobs.update(full.name, display_name="renamed", tags={"late": "yes"}, properties={"more": "so"})
+    if hasattr(ml.jobs, "update"):
+        updated = ml.jobs.update(full.name, display_name="renamed", tags={"late": "yes"}, properties={"more": "so"})
+    else:  # before 1.35 the SDK sends the whole job again
+        fetched = ml.jobs.get(full.name)
+        fetched.display_name = "renamed"
+        fetched.tags["late"] = "yes"
+        fetched.properties["more"] = "so"
+        updated = ml.jobs.create_or_update(fetched)
     assert updated.display_name == "renamed"
     assert updated.tags == {"team": "blue", "number": "1", "late": "yes"}
     assert updated.properties["more"] == "so"

@@ -25,6 +25,8 @@ from zaffre.store.tracking import runs
 from zaffre.store.unit import Actor, Unit
 
 MUTABLE = ("displayName", "description", "tags", "isArchived", "properties", "services")
+WHOLE = ("inputs", "outputs", "environmentVariables")
+FILLED = ("status", "parameters")
 DELETE = "delete"  # in what we fill: the job goes as soon as it is over
 
 
@@ -57,11 +59,13 @@ class Jobs:
         self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str, body: Document
     ) -> Written:
         kind.check_name(name)
+        sent = body.get("properties")
         body = kind.accept(body)
         properties = body["properties"]
         existing = await self._database.read(lambda conn: jobs.get(conn, workspace.id, name))
         if existing is not None:
-            return await self._change(actor, workspace, existing, body)
+            named = {part for part, value in (sent or {}).items() if value is not None}
+            return await self._change(actor, workspace, existing, properties, named)
         resolved = await self._resolve(workspace, name, properties)
 
         parent_run = properties.get("parentJobName") or None
@@ -173,11 +177,16 @@ class Jobs:
 
         return await self._database.write(work)
 
-    async def _change(self, actor: Actor, workspace: Workspace, existing: JobRow, body: Document) -> Written:
-        """A PUT of a job that exists may change what describes it, nothing that ran."""
-        given, kept = body["properties"], existing.body["properties"]
-        for name in sorted({*given, *kept} - {*MUTABLE}):
-            if given.get(name) != kept.get(name):
+    async def _change(
+        self, actor: Actor, workspace: Workspace, existing: JobRow, given: Document, named: set[str]
+    ) -> Written:
+        """A PUT of a job that exists may change what describes it, nothing that ran.
+
+        Fields that were not `named` stay: older SDKs send back a job they fetched without some of them.
+        """
+        kept = existing.body["properties"]
+        for name in sorted(named - {*MUTABLE, *FILLED}):
+            if not _says_the_same(given.get(name), kept.get(name), whole=name in WHOLE):
                 raise Conflict(
                     f"Job '{existing.id}' exists with another '{name}'; what a job runs cannot be changed. Submit it under a new name.",
                     target=f"properties.{name}",
@@ -187,7 +196,10 @@ class Jobs:
             found = jobs.get(unit.conn, workspace.id, existing.id)
             if found is None:
                 raise missing(workspace, self.kinds["workspaces/jobs"], "", existing.id)
-            about: dict[str, Any] = {"description": given.get("description"), "hidden": given["isArchived"]}
+            about: dict[str, Any] = {}
+            for part, column in (("description", "description"), ("isArchived", "hidden")):
+                if part in named:
+                    about[column] = given[part]
             if given.get("displayName"):
                 about["display_name"] = given["displayName"]
             runs.update(unit, found.run, **about, properties={**found.properties, **given["properties"]})
@@ -236,6 +248,16 @@ class Jobs:
             modified_by=job.created_by,
             modified_by_type=job.created_by_type,
         )
+
+
+def _says_the_same(given: Any, kept: Any, *, whole: bool) -> bool:
+    """Whether `given` names nothing but what is kept; if `whole`, all of that too. A null names nothing."""
+    if not isinstance(given, dict) or not isinstance(kept, dict):
+        return bool(given == kept)
+    named = {name: value for name, value in given.items() if value is not None}
+    if whole and named.keys() != {name for name, value in kept.items() if value is not None}:
+        return False
+    return all(_says_the_same(value, kept.get(name), whole=False) for name, value in named.items())
 
 
 def _read(conn: sa.Connection, job: JobRow) -> Row:
