@@ -212,6 +212,7 @@ def test_a_deleted_one_leaves_no_secret(ml: Any, server: ZaffreServer) -> None:
     ("properties", "field"),
     [
         ({"datastoreType": "AzureBlob", "containerName": "c"}, "accountName"),
+        ({"datastoreType": "AzureBlob", "accountName": "localhost:1/zd99", "containerName": "c"}, "accountName"),
         ({"datastoreType": "AzureFile", "accountName": "a"}, "fileShareName"),
         ({"datastoreType": "AzureDataLakeGen2", "accountName": "a"}, "filesystem"),
         ({"datastoreType": "OneLake", "oneLakeWorkspaceName": "w"}, "artifact"),

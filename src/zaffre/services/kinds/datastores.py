@@ -22,6 +22,7 @@ ALIAS = "zd"
 _ALIAS = re.compile(ALIAS + r"([0-9]{1,18})")
 
 _IDENTITIES = ("None", "WorkspaceSystemAssignedIdentity", "WorkspaceUserAssignedIdentity")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _NAMED = re.compile(r"[A-Za-z0-9_]")
 _REGIONLESS = "us-east-1"
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
@@ -90,6 +91,7 @@ def container_of(properties: Document) -> str:
 
 def _complete(properties: Document) -> Document:
     type_ = spelled(properties["datastoreType"], TYPES, "properties.datastoreType")
+    properties = {name: value for name, value in properties.items() if name != "zaffreType"}  # ours to say
     given = {**properties, **_OURS[type_](properties)} if type_ in _OURS else {**properties, "datastoreType": type_}
     kind = given["datastoreType"]
     for field in _NEEDS[kind]:
@@ -105,6 +107,8 @@ def _complete(properties: Document) -> Document:
     elif kind == "OneLake":
         given |= _one_lake(given)
     else:
+        if "accountName" in _NEEDS[kind] and not _ACCOUNT.fullmatch(given["accountName"]):
+            raise wrong("accountName", f"'{given['accountName'][:100]}' is no name of a storage account")
         check_address(given.get("endpoint"), "endpoint")
         given["endpoint"] = given.get("endpoint") or AZURE_SUFFIX
     if kind in ("AzureDataLakeGen1", "OneLake"):
@@ -135,7 +139,7 @@ def _named_s3(properties: Document) -> Document:
     return {
         "datastoreType": "AzureBlob",
         "protocol": S3,
-        "containerName": properties["bucketName"],
+        "containerName": "/".join(part for part in (properties["bucketName"], properties.get("path")) if part),
         "accountName": properties.get("accessKeyId") or "anonymous",
     }
 
