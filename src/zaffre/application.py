@@ -57,6 +57,7 @@ from zaffre.protocols.arm import lineage
 from zaffre.protocols.arm.actions import Actions
 from zaffre.protocols.arm.computes import ComputeProvider
 from zaffre.protocols.arm.groups import Groups
+from zaffre.protocols.arm.registries import RegistryRecords
 from zaffre.protocols.arm.workspaces import WorkspaceProvider
 from zaffre.protocols.registries import routes as registry_routes
 from zaffre.runtime import Runtime
@@ -184,6 +185,7 @@ class Application:
                     WorkspaceProvider(settings, workspaces, changes, diagnosis),
                     Groups(settings, changes),
                     ComputeProvider(settings, runtime, kinds["workspaces/computes"], computes, workspaces),
+                    RegistryRecords(settings),
                     runtime,
                     resources,
                     {

@@ -44,6 +44,14 @@ def test_there_is_nothing_else_in_it(registry: Any) -> None:
         registry.environments.get(NAME, version="x")
 
 
+def test_it_is_a_resource_of_every_group(ml: Any) -> None:
+    found = ml.registries.get("azureml")
+    assert found.name == "azureml" and found.discovery_url.endswith("/registries/azureml/discovery")
+    assert [one.name for one in ml.registries.list()] == ["azureml"]
+    with pytest.raises(Exception, match="There is no registry 'mine'"):
+        ml.registries.get("mine")
+
+
 def test_it_is_read_only(registry: Any, client_environment: ZaffreServer) -> None:
     from azure.ai.ml.entities import Environment
 

@@ -10,6 +10,7 @@ from zaffre.protocols.arm.connections import list_secrets
 from zaffre.protocols.arm.datastores import DatastoreProvider
 from zaffre.protocols.arm.groups import Groups
 from zaffre.protocols.arm.provider import Provider, Service
+from zaffre.protocols.arm.registries import RegistryRecords
 from zaffre.protocols.arm.workspaces import WorkspaceProvider
 from zaffre.runtime import Runtime
 from zaffre.services.connections import CONNECTION, Connections
@@ -26,13 +27,19 @@ def routes(
     homes: WorkspaceProvider,
     groups: Groups,
     computes: ComputeProvider,
+    registries: RegistryRecords,
     runtime: Runtime,
     default: Service,
     services: dict[str, Service],
     actions: Actions,
 ) -> list[Route]:
     """`services` names who keeps a type, where it is not `default`."""
-    special: dict[str, Handler] = {**homes.operations, **groups.operations, **computes.operations}
+    special: dict[str, Handler] = {
+        **homes.operations,
+        **groups.operations,
+        **computes.operations,
+        **registries.operations,
+    }
     connections = services.get(CONNECTION)
     if isinstance(connections, Connections):
         special["WorkspaceConnections_ListSecrets"] = list_secrets(settings, connections)
