@@ -63,7 +63,12 @@ class Remote:
 
     def ensure_workspace(self) -> bool:
         """Make the profile's workspace unless it is there; whether it was made now."""
-        path = f"{quote(self._profile.scope)}?api-version={API_VERSION}"
+        found = self._profile
+        subscription, group, name = (
+            quote(one, safe="") for one in (found.subscription, found.resource_group, found.workspace)
+        )
+        place = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices"
+        path = f"{place}/workspaces/{name}?api-version={API_VERSION}"
         try:
             self.call("GET", path)
         except RemoteError as error:

@@ -52,6 +52,21 @@ def test_a_script_runs_in_a_workspace_of_its_own(server: ZaffreServer, shell: di
     assert again.returncode == 0 and "Made" not in again.stderr
 
 
+@pytest.mark.parametrize(
+    ("names", "word"),
+    [
+        (("--workspace", "bad!name"), "not a valid name for workspaces"),
+        (("--workspace", "good", "--resource-group", "a/b"), "not a valid name for a resource group"),
+        (("--workspace", "good", "--subscription", "?"), "not a valid name for a subscription"),
+    ],
+)
+def test_names_that_no_workspace_can_have_are_told(
+    server: ZaffreServer, shell: dict[str, str], names: tuple[str, ...], word: str
+) -> None:
+    done = zaffre("env", "--home", str(server.home), *names, env=shell)
+    assert done.returncode != 0 and done.stdout == "" and word in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_shell_is_pointed_at_it_and_the_doctor_agrees(
     server: ZaffreServer, shell: dict[str, str], tmp_path: Path
 ) -> None:

@@ -37,7 +37,7 @@ def wait_for_status(server: ZaffreServer, job: str, status: str) -> None:
 
 def test_life_of_a_cluster(ml: Any, server: ZaffreServer) -> None:
     """Its nodes are the jobs that run; larger, it takes the job that waited; it is not deleted under one."""
-    from azure.ai.ml.entities import AmlCompute
+    from azure.ai.ml.entities import AmlCompute, IdentityConfiguration, NetworkSettings
     from azure.core.exceptions import HttpResponseError
 
     made = ml.compute.begin_create_or_update(
@@ -49,8 +49,11 @@ def test_life_of_a_cluster(ml: Any, server: ZaffreServer) -> None:
             idle_time_before_scale_down=180,
             tier="low_priority",
             tags={"a": "b"},
+            identity=IdentityConfiguration(type="system_assigned"),
+            network_settings=NetworkSettings(vnet_name="net", subnet="sub"),
         )
     ).result()
+    assert made.identity.type == "system_assigned" and made.network_settings.subnet.endswith("/net/subnets/sub")
     assert (made.size, made.tier, made.max_instances) == ("Standard_D2_v2", "low_priority", 1)
     assert (
         made.idle_time_before_scale_down == 180 and made.provisioning_state == "Succeeded" and made.tags == {"a": "b"}

@@ -177,11 +177,23 @@ def test_what_is_refused_is_named_and_nothing_is_made(
     assert server.request("GET", f"{scope('refused')}?{ARM}").status == 404
 
 
-@pytest.mark.parametrize("path", ["outboundRules", "privateEndpointConnections", "privateLinkResources"])
-def test_networks_are_refused_by_name(server: ZaffreServer, path: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "operation"),
+    [
+        ("GET", "{}/outboundRules", "ManagedNetworkSettingsRule_List"),
+        ("PUT", "{}/outboundRules/r", "ManagedNetworkSettingsRule_CreateOrUpdate"),
+        ("GET", "{}/privateEndpointConnections", "PrivateEndpointConnections_List"),
+        ("GET", "{}/privateLinkResources", "PrivateLinkResources_List"),
+        ("POST", "{}/provisionManagedNetwork", "ProvisionManagedNetwork"),
+        ("POST", "{}/listNotebookKeys", "ListNotebookKeys"),
+        ("POST", "{}/prepareNotebook", "PrepareNotebook"),
+        ("PUT", "/rp/workspaces{}/join/project", "Join"),
+    ],
+)
+def test_what_only_a_cloud_has_is_refused_by_name(server: ZaffreServer, method: str, path: str, operation: str) -> None:
     make(server, "nets")
-    answer = server.request("GET", f"{scope('nets')}/{path}?{ARM}")
-    assert answer.status == 501 and "_List" in answer.json["error"]["message"]
+    answer = server.request(method, f"{path.format(scope('nets'))}?{ARM}", None if method == "GET" else {})
+    assert answer.status == 501 and operation in answer.json["error"]["message"]
 
 
 def test_templates_and_groups(server: ZaffreServer) -> None:
@@ -238,6 +250,8 @@ def test_a_workspace_with_work_in_it_is_deleted_for_good(server: ZaffreServer, t
     server.request(
         "PUT", f"{base}/environments/bare/versions/1?{ARM}", {"properties": {"image": "python:3.11"}}
     )  # fmt: skip
+    endpoint = server.request("PUT", f"{base}/onlineEndpoints/busy-rooms?{ARM}", {"properties": {"authMode": "Key"}})
+    assert endpoint.status == 201, endpoint.body
     job = {
         "jobType": "Command",
         "command": "echo started; sleep 600",
@@ -270,6 +284,7 @@ def test_a_workspace_with_work_in_it_is_deleted_for_good(server: ZaffreServer, t
     assert after["properties"]["workspaceId"] != before["properties"]["workspaceId"]
     assert server.request("GET", f"{base}/jobs?{ARM}").json["value"] == []
     assert server.request("GET", f"{base}/environments?{ARM}").json["value"] == []
+    assert server.request("GET", f"{base}/onlineEndpoints/busy-rooms?{ARM}").status == 404
     assert not (server.home / "jobs" / before["properties"]["workspaceId"]).exists()
 
 
@@ -295,8 +310,13 @@ def test_two_workspaces_see_nothing_of_each_other(server: ZaffreServer) -> None:
     assert server.request("POST", f"{theirs}/jobs/{tag}/cancel?{ARM}").status == 404
     foreign = {**job, "environmentId": f"{mine}/environments/{tag}/versions/1"}
     assert server.request("PUT", f"{theirs}/jobs/x{tag}?{ARM}", {"properties": foreign}).status in (400, 404)
-    data = {"dataType": "uri_folder", "dataUri": f"azureml:/{mine}/datastores/workspaceblobstore/paths/x/"}
-    assert server.request("PUT", f"{theirs}/data/{tag}/versions/1?{ARM}", {"properties": data}).status in (201, 400)
+    server.request("PUT", f"{theirs}/environments/{tag}/versions/1?{ARM}", environment)
+    for uri in (f"azureml:/{mine}/datastores/workspaceblobstore/paths/x/", f"{mine}/data/{tag}/versions/1"):
+        reads = {**job, "inputs": {"x": {"jobInputType": "uri_folder", "uri": uri}}}
+        refused = server.request("PUT", f"{theirs}/jobs/x{tag}?{ARM}", {"properties": reads})
+        assert refused.status == 400 and "island-one" in refused.json["error"]["message"], refused.body
+    there = {**job, "computeId": f"{mine}/computes/x"}
+    assert server.request("PUT", f"{theirs}/jobs/x{tag}?{ARM}", {"properties": there}).status == 400
 
     # history and mlflow
     assert server.request("GET", f"/history/v1.0{theirs}/runs/{tag}").status == 404

@@ -142,7 +142,6 @@ def test_unknown_kinds_and_addresses(server: ZaffreServer, raw: Raw) -> None:
         "/",
         "/nothing",
         "//",
-        "/subscriptions",
         "/subscriptions//resourceGroups",
         "/%2e%2e/%2e%2e/etc/passwd",
         "/%ff",

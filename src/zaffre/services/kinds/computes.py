@@ -138,7 +138,7 @@ def keep_what_is_fixed(row: Row, body: Document) -> None:
         return
     for name in ("vmSize", "vmPriority", "osType"):
         was = old["properties"].get(name)
-        if str(was).lower() != str(new["properties"].get(name)).lower():
+        if was is not None and str(was).lower() != str(new["properties"].get(name)).lower():
             raise _fixed(row, f"properties.properties.{name}", was)
 
 
@@ -185,6 +185,8 @@ def _cluster(inner: Document) -> Document:
         )
     if inner.get("isolatedNetwork"):
         raise _unserved(f"{where}.isolatedNetwork", "nodes have this machine's network")
+    if not (inner.get("subnet") or {}).get("id"):  # the SDK sends an empty one when it changes a cluster
+        inner.pop("subnet", None)
     if inner.get("virtualMachineImage"):
         raise _unserved(f"{where}.virtualMachineImage", "a node is no virtual machine; name an environment in the job")
     return {
