@@ -163,7 +163,6 @@ class Application:
             database,
             datastores,
             blobs,
-            settings.run,
             lambda name, source: open_store(msgspec.convert(source, Source), name, settings.bundle),
         )
         connections = Connections(resources)

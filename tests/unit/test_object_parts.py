@@ -68,6 +68,7 @@ def test_a_list_is_joined_once_where_one_file_is_wanted(objects: Objects) -> Non
         assert await objects.read(name) == expected
         assert (await composed(objects, *blocks)) == name, "the same blocks again are the same object"
         assert await objects.held() == {paths[0].name}
+        assert objects.digest(name) == objects.digest(paths[0].name) == paths[0].name
 
     asyncio.run(work())
 

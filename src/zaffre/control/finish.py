@@ -136,7 +136,8 @@ async def _changed_inputs(blobs: Blobs, job: JobRow, folder: Path, left_out: lis
         base = path.rpartition("/")[0] if single else path
         for found in await _captured(folder / input_folder(name), left_out):
             target = f"{base}/{found.path}" if base else found.path
-            if there.get(target) != await asyncio.to_thread(_sha256, found.source):
+            now = await asyncio.to_thread(_sha256, found.source)
+            if target not in there or await asyncio.to_thread(blobs.objects.digest, there[target]) != now:
                 files.append(Kept(place.container, target, found.source))
     return files
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -68,13 +67,11 @@ class OutsideAccounts:
         database: Database,
         datastores: Datastores,
         blobs: Blobs,
-        folder: Path,
         open_store: Callable[[str, Document], OutsideStore],
     ) -> None:
         self._database = database
         self._datastores = datastores
         self._blobs = blobs
-        self._folder = folder
         self._open_store = open_store
         self._open: dict[int, _Open] = {}
 
@@ -89,16 +86,15 @@ class OutsideAccounts:
             source = await self._datastores.source(workspace, row.name)
             known = _Open(row.generation, await asyncio.to_thread(self._open_store, row.name, source))
             self._open[row.pk] = known
-        return OutsideBlobs(self._blobs, known.store, workspace, row, self._folder)
+        return OutsideBlobs(self._blobs, known.store, workspace, row)
 
 
 class OutsideBlobs(Blobs):
-    def __init__(self, inner: Blobs, store: OutsideStore, workspace: Workspace, row: Row, folder: Path) -> None:
+    def __init__(self, inner: Blobs, store: OutsideStore, workspace: Workspace, row: Row) -> None:
         vars(self).update(vars(inner))  # it is the same service, but for what it overrides
         self._inner = inner
         self._store = store
         self._row = row
-        self._folder = folder
         self._hidden = (workspace.account, hidden_container(row.pk))
 
     # ---- the container
@@ -257,16 +253,8 @@ class OutsideBlobs(Blobs):
 
     async def _push(self, kept: Blob) -> Blob:
         """Send on what has arrived whole."""
-        place = self.objects.local_path(kept.sha256)
-        if await asyncio.to_thread(place.is_file):
-            await asyncio.to_thread(self._store.put, kept.name, place)
-        else:  # a list of parts
-            with tempfile.TemporaryDirectory(prefix="outside-", dir=self._folder) as name:
-                whole = Path(name) / "whole"
-                with open(whole, "wb") as file:
-                    async for chunk in await self._inner.stream(kept):
-                        await asyncio.to_thread(file.write, chunk)
-                await asyncio.to_thread(self._store.put, kept.name, whole)
+        place = await asyncio.to_thread(self.objects.local_path, kept.sha256)
+        await asyncio.to_thread(self._store.put, kept.name, place)
         blob = await self.properties("", "", kept.name)
         await self._remember(blob, Content(content_type=kept.content_type, headers=kept.headers), kept.metadata)
         return await self.properties("", "", kept.name)

@@ -157,6 +157,10 @@ class Objects:
                 return self._path(found[0].sha256)
             return self._join(sha256, found)
 
+    def digest(self, sha256: str) -> str:
+        """SHA-256 of the object's bytes: its name, but for one made of parts, which is joined; ask on a thread."""
+        return self.local_path(sha256).name
+
     # ---- keeping and letting go
 
     async def touch(self, sha256: str) -> bool:
