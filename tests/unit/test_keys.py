@@ -139,7 +139,7 @@ def test_a_token_ends_with_its_key(database: Database, keys: ApiKeys, tmp_path: 
     _, key = asyncio.run(keys.create(ME, owner.id, "short", clock.time + 60_000))
     token, expires = tokens.mint(asyncio.run(keys.principal(key)), "https://ml.azure.com")
     assert expires == (clock.time + 60_000) // 1000
-    tokens.verify(token)
+    assert tokens.mint(tokens.verify(token), "https://storage.azure.com")[1] == expires  # and what is got with it
     clock.time += 60_000
     for refused in (lambda: tokens.verify(token), lambda: asyncio.run(keys.principal(key))):
         with pytest.raises(Unauthenticated):

@@ -89,6 +89,8 @@ class Tokens:
             claims |= {"zf_run": principal.run, "zf_scope": principal.scope}
         if principal.key is not None:
             claims |= {"zf_key": principal.key}
+        if principal.until is not None:
+            claims |= {"zf_until": principal.until}  # what is got with this token ends then, too
         if principal.kind == "Application":
             claims |= {"appid": principal.id, "azp": principal.id, "idtyp": "app"}
         return self._keys.sign(claims), expires
@@ -203,6 +205,7 @@ class Tokens:
             scope=claims.get("zf_scope"),
             run=claims.get("zf_run"),
             key=claims.get("zf_key"),
+            until=claims.get("zf_until"),
         )
         if principal.key is not None and not self._is_good(principal.key):
             self.end_key(principal.key)
