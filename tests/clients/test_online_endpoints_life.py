@@ -112,7 +112,7 @@ def test_probes_as_configured(life: OnlineEndpoint) -> None:
     from azure.ai.ml.entities import OnlineRequestSettings, ProbeSettings
 
     strict = ProbeSettings(initial_delay=1, period=1, timeout=1, success_threshold=1, failure_threshold=2)
-    patient = ProbeSettings(initial_delay=1, period=1, timeout=2, success_threshold=1, failure_threshold=3)
+    patient = ProbeSettings(initial_delay=1, period=2, timeout=2, success_threshold=1, failure_threshold=5)
     settings = OnlineRequestSettings(request_timeout_ms=60_000, max_concurrent_requests_per_instance=10)
 
     def scored() -> Any:
@@ -120,29 +120,23 @@ def test_probes_as_configured(life: OnlineEndpoint) -> None:
             lambda: life.score(deployment="probed"), lambda answer: answer.status == 200, seconds=60, what="a score"
         ).json
 
-    life.deploy("probed", readiness_probe=strict, request_settings=settings)
-    first = scored()["pid"]
-
     def status_now() -> int:
         try:
             return life.score(deployment="probed", timeout=2).status
         except OSError:  # no answer in time
             return 0  # still in rotation, behind the one that hangs
 
-    hung = threading.Thread(target=lambda: life.score({"sleep": 12}, deployment="probed"))
+    life.deploy("probed", request_settings=settings)
+    first = scored()["pid"]
+    probed = life.get("probed")
+    probed.readiness_probe, probed.liveness_probe = strict, patient
+    life.begin(probed).result()
+    assert scored()["pid"] == first, "other probes are no reason for another server"
+    assert life.get("probed").liveness_probe.failure_threshold == 5
+    hung = threading.Thread(target=lambda: life.score({"sleep": 50}, deployment="probed"))
     hung.start()
     eventually(status_now, lambda status: status == 503, what="its way out of rotation")
     assert life.get("probed").properties["zaffre.instances"] == "0 of 1 ready"
-    hung.join()
-    assert scored()["pid"] == first, "back in rotation"
-
-    probed = life.get("probed")
-    probed.readiness_probe, probed.liveness_probe = None, patient
-    life.begin(probed).result()
-    assert scored()["pid"] == first, "other probes are no reason for another server"
-    assert life.get("probed").liveness_probe.failure_threshold == 3
-    hung = threading.Thread(target=lambda: life.score({"sleep": 50}, deployment="probed"))
-    hung.start()
     eventually(lambda: life.get("probed").properties.get("zaffre.restarts"), bool, what="a restart")
     assert scored()["pid"] != first
     hung.join()

@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from zaffre.control.serving_plan import recall
 from zaffre.errors import InvalidInput, ZaffreError
 from zaffre.services import kinds
 from zaffre.services.kinds.deployments import MOST_INSTANCES, with_sku
 from zaffre.serving import console, release
 from zaffre.serving.plan import DeploymentPlan, Probe
+from zaffre.store.resources import Row
 
 KINDS = kinds.load()
 ENDPOINT, DEPLOYMENT = "workspaces/onlineEndpoints", "workspaces/onlineEndpoints/deployments"
@@ -122,3 +124,29 @@ def test_logs_of_the_newest_release(tmp_path: Path) -> None:
     assert release.read_logs(tmp_path, "slug", 10, "InferenceServer").splitlines() == [
         *("==> instance 0 <==", "one new", "two new", "==> instance 1 <==", "other"),
     ]
+
+
+def test_a_deployment_kept_before_there_were_releases_is_recalled(tmp_path: Path) -> None:
+    plan = DeploymentPlan(
+        id="slug-2",
+        endpoint="ep",
+        deployment="blue",
+        folder=str(tmp_path / "slug-2"),
+        interpreter="/bin/python",
+        socket=str(tmp_path / "slug-0.sock"),
+        kind="mlflow",
+        model_dir=str(tmp_path),
+        request_timeout_s=7.0,
+    )
+    older = {"slug": "slug", "current": "slug-2", "plan": msgspec.to_builtins(plan), "restarts": 3}
+    found = recall(_row(older))
+    assert found is not None
+    assert (found.id, found.plans, found.timeout_ms) == ("slug-2", (plan,), 7000)
+    kept = recall(_row({**older, "release": msgspec.to_builtins(found)}))
+    assert kept == found
+    assert recall(_row({"slug": "slug"})) is None
+
+
+def _row(server: dict[str, Any]) -> Row:
+    plain: dict[str, Any] = dict.fromkeys(Row.__struct_fields__, "")
+    return Row(**{**plain, "pk": 1, "generation": 2, "body": {"properties": {}}, "server": server})
