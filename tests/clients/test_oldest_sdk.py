@@ -66,3 +66,18 @@ def test_workspaces_and_computes(client_environment: ZaffreServer, oldest: Path)
         "left": [],
         "workspaces": [],
     }
+
+
+def test_assets(client_environment: ZaffreServer, oldest: Path) -> None:
+    server = client_environment
+    done = subprocess.run(
+        [str(oldest), "-P", "-W", "ignore", str(SCRIPT.with_name("sdk_assets.py")), "oldest-assets"],
+        env={**server.variables, "PATH": "/usr/bin:/bin", "HOME": str(server.home)},
+        cwd=server.home, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+    assert json.loads(done.stdout.partition("FOUND ")[2]) == {
+        "component": ["1", 27, True, "oldest_assets/labels/default", True, ["main.py"]],
+        "archived": [["1", ["1"]], ["2", "1"], ["1", ["1"]], ["2", "1"], ["2", "1"]],
+        "built": ["1", "1", True],
+    }
