@@ -1,0 +1,211 @@
+"""Who names what, on both databases: kept with the change, asked by either end, and what a delete may take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.databases import database, postgres_url  # noqa: F401  (fixtures)
+from zaffre.errors import Conflict
+from zaffre.protocols.arm.listing import pairs
+from zaffre.services import assets, lineage, references
+from zaffre.services.lineage import Related
+from zaffre.services.urls import account_of, inward, outward
+from zaffre.store import blobs, links, resources
+from zaffre.store.database import Database
+from zaffre.store.filters import Pair
+from zaffre.store.resources import Cursor
+from zaffre.store.unit import PLATFORM, Unit
+
+SCOPE = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
+IDS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
+STORE = "azureml://datastores/workspaceblobstore/paths"
+DEPLOYMENT = "workspaces/onlineEndpoints/deployments"
+CONTAINER = f"azureml-blobstore-{SCOPE}"
+
+
+def put(database: Database, kind: str, name: str, version: str, **properties: Any) -> None:  # noqa: F811
+    body = {"properties": properties}
+    database.write_now(
+        lambda unit: assets.put_version(unit, PLATFORM, SCOPE, f"workspaces/{kind}", name, version, body, {}, "f")
+    )
+
+
+def delete(database: Database, kind: str, name: str, version: str) -> None:  # noqa: F811
+    def work(unit: Unit) -> None:
+        row = resources.get(unit.conn, SCOPE, f"workspaces/{kind}/versions", version, name)
+        assert row is not None
+        assets.delete_version(unit, PLATFORM, SCOPE, row)
+
+    database.write_now(work)
+
+
+def upload(database: Database, *names: str, container: str = CONTAINER) -> None:  # noqa: F811
+    def work(unit: Unit) -> None:
+        blobs.make_container(unit, account_of(SCOPE), container)
+        found = blobs.container(unit.conn, account_of(SCOPE), container)
+        assert found is not None
+        for name in names:
+            blobs.insert(
+                unit, found.pk, name, sha256="0", size=1, md5=None, etag="e", content_type="x", headers={}, metadata={}
+            )
+
+    database.write_now(work)
+
+
+def left(database: Database, container: str = CONTAINER) -> list[str] | None:  # noqa: F811
+    """Names of the blobs there are; None without the container."""
+    found = database.read_now(lambda conn: blobs.container(conn, account_of(SCOPE), container))
+    if found is None:
+        return None
+    return [blob.name for blob in database.read_now(lambda conn: blobs.tree(conn, found.pk, ""))]
+
+
+def note(database: Database, type_: str, subject: str, document: Any) -> None:  # noqa: F811
+    database.write_now(lambda unit: lineage.note(unit, SCOPE, type_, subject, document))
+
+
+def test_both_ends_know(database: Database) -> None:  # noqa: F811
+    put(database, "models", "Net", "1", modelUri=f"{STORE}/x")
+    note(
+        database,
+        DEPLOYMENT,
+        "e/blue",
+        {"model": f"azureml:{IDS}/models/NET/versions/1", "tags": {"a": f"{IDS}/data/no/versions/1"}},
+    )
+    about = database.read_now(lambda conn: lineage.about_version(conn, SCOPE, "workspaces/models/versions", "net", "1"))
+    assert about == {
+        "madeBy": [],
+        "usedBy": [Related(type="onlineEndpoints/deployments", name="e/blue", role="model")],
+        "uses": [],
+    }
+
+
+def test_a_label_names_the_version_of_its_time(database: Database) -> None:  # noqa: F811
+    put(database, "data", "d", "1", dataUri=f"{STORE}/1")
+    note(database, lineage.JOBS, "old", {"inputs": {"x": {"uri": f"{IDS}/data/d/labels/latest"}}})
+    put(database, "data", "d", "2", dataUri=f"{STORE}/2")
+    note(database, lineage.JOBS, "new", {"inputs": {"x": {"uri": "azureml:d@latest"}}})
+    for version, job in (("1", "old"), ("2", "new")):
+        about = database.read_now(
+            lambda conn, version=version: lineage.about_version(conn, SCOPE, "workspaces/data/versions", "d", version)  # type: ignore[misc]
+        )
+        assert [one.name for one in about["usedBy"]] == [job]
+
+
+def test_what_a_resource_named_before_is_forgotten(database: Database) -> None:  # noqa: F811
+    for version in ("1", "2"):
+        put(database, "models", "m", version, modelUri=f"{STORE}/{version}")
+        note(database, DEPLOYMENT, "e/b", {"model": f"{IDS}/models/m/versions/{version}"})
+    delete(database, "models", "m", "1")
+    with pytest.raises(Conflict, match="onlineEndpoints/deployments 'e/b'"):
+        delete(database, "models", "m", "2")
+
+
+def test_a_resource_that_goes_takes_its_links_along(database: Database) -> None:  # noqa: F811
+    put(database, "models", "m", "1", modelUri=f"{STORE}/1")
+
+    def work(unit: Unit) -> None:
+        resources.insert(unit, PLATFORM, SCOPE, DEPLOYMENT, "B", {"properties": {}}, {}, parent="E")
+        lineage.note(unit, SCOPE, DEPLOYMENT, resources.subject_of("E", "B"), {"model": f"{IDS}/models/m/versions/1"})
+        row = resources.get(unit.conn, SCOPE, DEPLOYMENT, "b", "e")
+        assert row is not None
+        resources.delete(unit, row.pk)
+
+    database.write_now(work)
+    delete(database, "models", "m", "1")
+    assert database.read_now(lambda conn: links.to(conn, SCOPE, ["models/m/1"])) == []
+
+
+def test_uploads_go_with_the_last_who_names_them(database: Database) -> None:  # noqa: F811
+    upload(database, "LocalUpload/ab/x/1", "LocalUpload/ab/x/2", "LocalUpload/abc/x", "mine/1")
+    put(database, "data", "d", "1", dataUri=f"{STORE}/LocalUpload/ab/x/")
+    put(database, "models", "m", "1", modelUri=f"azureml:/{IDS}/datastores/workspaceblobstore/paths/LocalUpload/ab/x/1")
+    put(database, "data", "own", "1", dataUri=f"{STORE}/mine/")
+    delete(database, "data", "d", "1")
+    assert len(left(database) or []) == 4
+    note(database, lineage.JOBS, "j", {"inputs": {"x": {"uri": f"{STORE}/LocalUpload/ab/x/1"}}})
+    delete(database, "models", "m", "1")
+    delete(database, "data", "own", "1")
+    assert len(left(database) or []) == 4, "a job names them still"
+    database.write_now(lambda unit: lineage.forget(unit, SCOPE, lineage.JOBS, "j"))
+    assert left(database) == ["LocalUpload/abc/x", "mine/1"]
+
+
+def test_who_names_the_whole_store_holds_every_upload(database: Database) -> None:  # noqa: F811
+    upload(database, "LocalUpload/ab/x")
+    put(database, "data", "all", "1", dataUri=f"{STORE}/")
+    put(database, "data", "d", "1", dataUri=f"{STORE}/LocalUpload/ab/x")
+    delete(database, "data", "d", "1")
+    assert left(database) == ["LocalUpload/ab/x"]
+
+
+def test_code_has_a_container_of_its_own(database: Database) -> None:  # noqa: F811
+    container = "code-" + "0" * 32
+    upload(database, "src/main.py", container=container)
+    put(database, "codes", "c", "1", codeUri=f"/{account_of(SCOPE)}.blob.core.windows.net/{container}/src")
+    delete(database, "codes", "c", "1")
+    assert left(database, container) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"{STORE}/LocalUpload/ab12/x.csv", "ab12"),
+        (f"https://h/zfabc.blob.core.windows.net/{CONTAINER}/LocalUpload/ab12", "ab12"),
+        (f"/zfabc.blob.core.windows.net/code-{'a' * 32}/src", "code-" + "a" * 32),
+        (f"{STORE}/", "*"),
+        (f"{STORE}", "*"),
+        (f"{STORE}/LocalUpload/", "*"),
+        (f"/zfabc.blob.core.windows.net/{CONTAINER}/", "*"),
+        (f"{STORE}/mine/", None),
+        ("azureml://datastores/other/paths/", None),
+        (f"/x/code-{'a' * 31}/src", None),
+        (f"/x/code-{'a' * 33}/src", None),
+        ("LocalUpload", None),
+    ],
+)
+def test_uploads_are_known_by_their_address(text: str, expected: str | None) -> None:
+    assert references.upload(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        (
+            f"https://h:1/zfab.blob.core.windows.net/{CONTAINER}/a/b?sig=x",
+            f"/zfab.blob.core.windows.net/{CONTAINER}/a/b",
+        ),
+        (f"https://h:1/{CONTAINER}/a/b", f"/{account_of(SCOPE)}.blob.core.windows.net/{CONTAINER}/a/b"),
+        (f"/{CONTAINER}/a/b", f"/{account_of(SCOPE)}.blob.core.windows.net/{CONTAINER}/a/b"),
+        ("https://real.blob.core.windows.net/c/p?sas=1", "https://real.blob.core.windows.net/c/p?sas=1"),
+        ("https://github.com/a/b.git#main", "https://github.com/a/b.git#main"),
+        ("azureml://datastores/d/paths/p", "azureml://datastores/d/paths/p"),
+        ("/etc/passwd", "/etc/passwd"),
+    ],
+)
+def test_our_own_addresses_are_kept_without_a_host(url: str, kept: str) -> None:
+    assert inward(url) == kept
+    assert inward(inward(url)) == kept
+    assert inward(outward(kept, "https://elsewhere:2")) == kept or not kept.startswith("/zf")
+
+
+_WORD = st.text(
+    st.characters(blacklist_characters=",=", blacklist_categories=("Cs", "Zs", "Cc", "Zl", "Zp")),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(st.lists(st.tuples(_WORD, st.none() | _WORD)))
+def test_what_is_written_as_pairs_is_read_as_them(found: list[tuple[str, str | None]]) -> None:
+    text = ",".join(key if value is None else f"{key}={value}" for key, value in found)
+    assert pairs(text, "tags") == tuple(Pair(key, value) for key, value in found)
+
+
+@given(st.integers(0, 10**18 - 1), st.none() | st.text("abcdefghijklmnopqrstuvwxyz0123456789._-", min_size=1))
+def test_a_cursor_comes_back_from_its_token(pk: int, value: str | None) -> None:
+    assert Cursor.of(Cursor(pk=pk, value=value).token) == Cursor(pk=pk, value=value)
