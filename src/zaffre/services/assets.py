@@ -106,7 +106,7 @@ def latest_version(
 
 def delete_version(unit: Unit, actor: Actor, scope: str, row: Row) -> None:
     """Delete a version, and the bytes that were uploaded for it alone. Raises Conflict while something needs it."""
-    lineage.refuse_if_needed(unit.conn, scope, row.type, row.parent, row.name)
+    lineage.refuse_if_needed(unit.conn, scope, row.type, row.parent, [row.name])
     lineage.delete_version(unit, scope, row)
     unit.audit(actor, f"{row.type}/delete", f"{scope}/{row.parent}/{row.name}")
     unit.emit(scope, row.type.rpartition("/")[0], row.parent)

@@ -22,6 +22,7 @@ from zaffre.store import blobs, jobs, links, resources
 from zaffre.store.links import MADE, USED, Link
 from zaffre.store.resources import Row, Selection, subject_of
 from zaffre.store.tracking import runs
+from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Unit
 
 JOBS = "workspaces/jobs"
@@ -68,14 +69,20 @@ def note_version(
     unit: Unit, scope: str, type_: str, name: str, version: str, properties: dict[str, Any], server: dict[str, Any]
 ) -> dict[str, Any]:
     """Keep what a new version names, and which job made it. What we fill of it (`server`), with that job if there is one."""
-    note(unit, scope, type_, subject_of(name, version), properties)
+    subject = subject_of(name, version)
+    found = _uses(unit.conn, scope, properties)
+    links.add(
+        unit,
+        scope,
+        [Link(subject_type=type_, subject=subject, direction=USED, role=role, target=target) for role, target in found],
+    )
     if server.get(MADE_BY):
         maker = (str(server[MADE_BY]), str(server.get(MADE_OF, "artifacts")))
     else:
-        found = _maker(unit.conn, scope, properties)
-        if found is None:
+        known = _maker(unit.conn, scope, properties)
+        if known is None:
             return server
-        maker = found
+        maker = known
     job, role = maker
     target = target_of(type_, name, version)
     links.add(unit, scope, [Link(subject_type=JOBS, subject=job, direction=MADE, role=role, target=target)])
@@ -89,19 +96,22 @@ def forget(unit: Unit, scope: str, type_: str, subject: str) -> None:
     _reclaim(unit, scope, named)
 
 
-def refuse_if_needed(conn: sa.Connection, scope: str, type_: str, name: str, version: str) -> None:
-    """Raise Conflict when something that may still read the version would miss it. Jobs that are over need nothing."""
-    for link in links.to(conn, scope, [target_of(type_, name, version)]):
-        if link.direction != USED:
-            continue
-        if link.subject_type == JOBS:
-            job = jobs.get(conn, scope, link.subject)
-            if job is None or job.status in jobs.TERMINAL:
+def refuse_if_needed(conn: sa.Connection, scope: str, type_: str, name: str, versions: Iterable[str]) -> None:
+    """Raise Conflict when something that may still read one of the versions would miss it. Jobs that are over need nothing."""
+    targets = {target_of(type_, name, version): version for version in versions}
+    for some in chunks(targets):
+        for link in links.to(conn, scope, some):
+            if link.direction != USED:
                 continue
-        kind = link.subject_type.removeprefix("workspaces/")
-        raise Conflict(
-            f"Version '{version}' of '{name}' is used by {kind} '{link.subject}' ({link.role}). Delete or change that first."
-        )
+            if link.subject_type == JOBS:
+                job = jobs.get(conn, scope, link.subject)
+                if job is None or job.status in jobs.TERMINAL:
+                    continue
+            kind = link.subject_type.removeprefix("workspaces/")
+            raise Conflict(
+                f"Version '{targets[link.target]}' of '{name}' is used by {kind} '{link.subject}' ({link.role}). "
+                "Delete or change that first."
+            )
 
 
 def delete_version(unit: Unit, scope: str, row: Row) -> None:
@@ -130,6 +140,14 @@ def about_job(conn: sa.Connection, scope: str, job: str) -> dict[str, list[Relat
 def target_of(type_: str, name: str, version: str) -> str:
     """`workspaces/data/versions` and two names as `data/name/version`."""
     return f"{type_.split('/')[1]}/{resources.key(name)}/{resources.key(version)}"
+
+
+def _uses(conn: sa.Connection, scope: str, document: Any) -> list[tuple[str, str]]:
+    """What a document names, as (role, target)."""
+    found = (
+        (role, target) for role, text in references.texts(document) for target in _targets(conn, scope, role, text)
+    )
+    return sorted(set(found))
 
 
 def _targets(conn: sa.Connection, scope: str, role: str, text: str) -> Iterator[str]:
@@ -179,6 +197,8 @@ def _maker(conn: sa.Connection, scope: str, properties: dict[str, Any]) -> tuple
         found = (match["job"], "artifacts")
     elif properties.get("jobName"):
         found = (str(properties["jobName"]), "artifacts")
+    elif f"/{UPLOADS}/" in uri:
+        return None
     else:
         makers = [link for link in links.to(conn, scope, _places_above(conn, scope, uri)) if link.direction == MADE]
         if not makers:

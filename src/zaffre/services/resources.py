@@ -21,7 +21,7 @@ from zaffre.store.tracking import runs
 from zaffre.store.unit import Actor, Unit
 
 PAGE = 100
-DELETED_AT_ONCE = 200  # versions of an asset that one transaction deletes: others want to write, too
+DELETED_AT_ONCE = 50  # versions of an asset that one transaction deletes: others want to write, too
 LABELS = ("latest", "default")
 Guard = Callable[[Unit, Row | None], None]
 
@@ -222,8 +222,8 @@ class Resources:
         type_ = f"{kind.type}/versions"
 
         def check(conn: sa.Connection) -> None:
-            for row in resources.listing(conn, workspace.id, type_, parent=name):
-                lineage.refuse_if_needed(conn, workspace.id, type_, row.parent, row.name)
+            names = [row.name for row in resources.listing(conn, workspace.id, type_, parent=name)]
+            lineage.refuse_if_needed(conn, workspace.id, type_, name, names)
 
         def some(unit: Unit) -> bool:
             found = resources.listing(unit.conn, workspace.id, type_, parent=name, limit=DELETED_AT_ONCE)
