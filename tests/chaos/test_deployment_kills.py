@@ -171,6 +171,20 @@ def test_nothing_is_left_over(serving: PatientServer) -> None:
     assert releases(serving) == 3
 
 
+def test_a_deleted_workspace_ends_its_servers(serving: PatientServer) -> None:
+    """The last test of this server: it has no workspace any more."""
+    pid = score(serving, "first")["pid"]
+    assert serving.request("DELETE", f"{serving.scope}?{ARM}").status == 202
+    path = f"{serving.scope}?{ARM}"
+    eventually(
+        lambda: serving.request("GET", path).status,
+        lambda status: status == 404,
+        seconds=120,
+        what="the workspace's end",
+    )
+    assert releases(serving) == 0 and not Path(f"/proc/{pid}").exists()
+
+
 def releases(server: PatientServer) -> int:
     return len(list((server.home / "deployments").glob("*")))
 

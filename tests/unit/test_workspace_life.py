@@ -153,6 +153,27 @@ def test_what_arrives_late_is_taken_away_with_the_tombstone(house: House) -> Non
     asyncio.run(go())
 
 
+def test_a_request_that_came_in_before_the_end_writes_nothing_after_it(house: House) -> None:
+    from zaffre.services.resources import Resources
+
+    service = Resources(house.database, house.vault, kinds.load())
+
+    async def go() -> None:
+        gone = await house.make("gone")
+        body = {"properties": {"image": "python:3.11"}}
+        put = (PLATFORM, gone, service.kinds["workspaces/environments/versions"], "e", "1", body)
+        assert (await service.put(*put)).created
+        await house.changes.begin_delete(PLATFORM, gone)
+        with pytest.raises(Conflict, match="being deleted"):
+            await service.put(*put)
+        await house.controller.once()
+        with pytest.raises(NotFound, match="any more"):
+            await service.put(*put)
+        assert left(house, gone) == {}
+
+    asyncio.run(go())
+
+
 def test_work_is_ended_first_and_bytes_are_freed(house: House) -> None:
     async def go() -> None:
         gone = await house.make("gone")

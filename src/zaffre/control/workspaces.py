@@ -19,7 +19,7 @@ from zaffre.execution.files import remove_tree
 from zaffre.services.endpoints import DEPLOYMENT as ONLINE_DEPLOYMENT
 from zaffre.services.endpoints import ENDPOINT
 from zaffre.services.workspace_changes import DEPLOYMENT
-from zaffre.services.workspaces import DELETING, TYPE, Workspace, workspace_of
+from zaffre.services.workspaces import DELETING, TOMB_SCOPE, TOMB_TYPE, TYPE, Workspace, workspace_of
 from zaffre.store import crashpoint, jobs, operations, resources, scopes
 from zaffre.store.database import Database
 from zaffre.store.resources import Row
@@ -28,7 +28,6 @@ from zaffre.store.unit import PLATFORM, Unit
 LOOK_AGAIN_S = 2.0
 """Bells wake the controller; this is the safety net, and the pause after a failure."""
 
-TOMB_SCOPE, TOMB_TYPE = "deleted", "deletedWorkspaces"
 TOMB_MS = 15 * 60_000
 """Longer than any request that writes rows may last."""
 

@@ -101,6 +101,8 @@ class Computes(Resources):
                 f"{' and others' if len(using) > 10 else ''}. Cancel them, or wait for them.",
                 code="ComputeInUse",
             )
+        gone = {"code": "ComputeDeleted", "message": f"Compute '{row.name}' was deleted meanwhile."}
+        operations.end_all(unit, workspace.id, f"{TYPE}//{row.name}", operations.CANCELED, gone)
 
     async def remove(self, actor: Actor, workspace: Workspace, name: str, *, detach: bool) -> None:
         """Delete a cluster or an instance, or detach what was attached; nothing of somebody else's is ever deleted."""

@@ -16,7 +16,7 @@ from zaffre.services.places import Places
 from zaffre.services.registries import curated_reference
 from zaffre.services.resources import ListQuery, Resources, Written, missing
 from zaffre.services.tracking import Tracking
-from zaffre.services.workspaces import Workspace
+from zaffre.services.workspaces import Workspace, ensure_open
 from zaffre.store import jobs, operations
 from zaffre.store.database import Database
 from zaffre.store.jobs import JobRow, JobSelection
@@ -71,6 +71,7 @@ class Jobs:
         parent_run = properties.get("parentJobName") or None
 
         def work(unit: Unit) -> Written:
+            ensure_open(unit, workspace)
             if jobs.get(unit.conn, workspace.id, name) is not None:
                 raise Conflict(f"Job '{name}' was submitted by another request at the same moment.")
             if parent_run and runs.find(unit.conn, workspace.id, parent_run) is None:

@@ -11,7 +11,7 @@ from zaffre.errors import Conflict, NotFound
 from zaffre.services import assets, lineage
 from zaffre.services.kinds.base import Document, Kind
 from zaffre.services.lineage import Related
-from zaffre.services.workspaces import Workspace
+from zaffre.services.workspaces import Workspace, ensure_open
 from zaffre.store import operations, resources
 from zaffre.store.database import Database
 from zaffre.store.filters import Pair
@@ -161,6 +161,7 @@ class Resources:
         operation = self.database.runtime.guid() if kind.active else None
 
         def work(unit: Unit) -> Written:
+            ensure_open(unit, workspace)
             if kind.type.endswith("/versions"):
                 row, created = assets.put_version(
                     unit, actor, workspace.id, kind.type.rpartition("/")[0], parent, name, body, {}, kind.fingerprint(body),

@@ -25,6 +25,8 @@ ARTIFACT_STORE = "workspaceartifactstore"
 ARTIFACT_CONTAINER = "azureml"
 STORAGE_SUFFIX = urls.STORAGE_SUFFIX
 SUCCEEDED, DELETING = "Succeeded", "Deleting"
+TOMB_SCOPE, TOMB_TYPE = "deleted", "deletedWorkspaces"
+"""Where the row of a workspace lies, under its id, for a while after its end."""
 KEY, RETIRING_KEY = "storage-account-key", "storage-account-key-retiring"
 RETIRES_MS = 12 * 3_600_000
 """How long a replaced storage key is good: as long as a signature that was made with it may be."""
@@ -241,6 +243,15 @@ def output_folder(run_id: str, name: str) -> str:
 def scope_of(subscription: str, group: str) -> str:
     """The scope of the workspaces' own rows."""
     return f"{subscription}/{group}".lower()
+
+
+def ensure_open(unit: Unit, workspace: Workspace) -> None:
+    """Raise Conflict when the workspace's deletion has begun since the request came in, NotFound when it has ended."""
+    row = resources.get(unit.conn, scope_of(workspace.subscription, workspace.resource_group), TYPE, workspace.name)
+    if row is not None and row.state == DELETING:
+        raise being_deleted(workspace.name)
+    if resources.get(unit.conn, TOMB_SCOPE, TOMB_TYPE, workspace.id) is not None:
+        raise NotFound(f"There is no workspace '{workspace.name}' any more.")
 
 
 def being_deleted(name: str) -> Conflict:
