@@ -171,6 +171,9 @@ class JobController:
         while True:
             job = await self._load(scope, id_)
             if job is None or job.status in jobs.TERMINAL or job.node != self._node:
+                if self._news[scope, id_].is_set():  # a deleted job's name may be another job's by now
+                    self._news[scope, id_].clear()
+                    continue
                 break
             try:
                 workspace = await self._workspaces.by_id(scope)
