@@ -207,3 +207,38 @@ def test_where_assets_lie_many_at_once(ml: Any, client_environment: ZaffreServer
     for values, message in ((["nonsense"], "names no asset"), ([1], "values")):
         answer = server.request("POST", resolve, {"values": values})
         assert (answer.status, message in answer.json["error"]["message"]) == (400, True), answer.body
+
+
+def test_tokens_for_runs(client_environment: ZaffreServer, made: dict[str, str]) -> None:
+    """For a run that goes on, in its own experiment; good in its workspace and for nobody else's run."""
+    server = client_environment
+    base = f"/history/v1.0{server.scope}"
+    by_name = f"{base}/experiments/history%20planes/runs/{made['parent']}/token"
+    answer = server.request("GET", by_name)
+    assert (
+        answer.status == 200 and answer.json["expiryTimeUtc"] > "20" and answer.headers["cache-control"] == "no-store"
+    )
+    token = answer.json["token"]
+    by_id = f"{base}/experimentids/{made['experiment']}/runs/{{}}/token"
+    assert server.request("GET", by_id.format(made["parent"]), token=token).status == 200
+    for path, caller, status in (
+        (by_id.format(made["child 0"]), token, 403),  # another run's
+        (by_id.format(made["child 1"]), "key", 403),  # it has failed
+        (by_id.format("none"), "key", 404),
+        (by_name.replace("history%20planes", "other"), "key", 404),
+    ):
+        assert server.request("GET", path, token=caller).status == status, path
+
+
+def test_run_data_is_asked_of_one_run(client_environment: ZaffreServer, made: dict[str, str]) -> None:
+    path = f"/history/v1.0{client_environment.scope}/rundata"
+    found = client_environment.request("POST", path, {"runId": made["parent"], "selectRunMetadata": True})
+    assert found.json["runMetadata"]["runId"] == made["parent"] and found.json["runMetadata"]["outputs"] == {}
+    for body, field in (
+        ({}, "runId"),
+        ({"runId": 1}, "runId"),
+        ({"runId": "x", "selectRunMetadata": "y"}, "selectRunM"),
+    ):
+        answer = client_environment.request("POST", path, body)
+        assert answer.status == 400 and field in answer.json["error"]["message"]
+    assert client_environment.request("POST", path, {"runId": "none"}).status == 404

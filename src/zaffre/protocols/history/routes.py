@@ -110,6 +110,15 @@ def routes(
     return made
 
 
+class RunDataRequest(msgspec.Struct, rename="camel", kw_only=True):
+    """What else a client may select is answered anyway, or is not there to be told."""
+
+    run_id: Annotated[str, msgspec.Meta(min_length=1)]
+    select_run_metadata: bool | None = None
+    select_run_definition: bool | None = None
+    select_job_specification: bool | None = None
+
+
 class ResolveUris(msgspec.Struct, kw_only=True):
     values: Annotated[list[str], msgspec.Meta(max_length=1000)]
 
@@ -157,8 +166,8 @@ class _Handlers:
 
     async def run_data(self, call: Call) -> Response:
         """A run with its data outputs, which `download` then asks to be resolved (wire.md §6.3)."""
-        body = await call.document()
-        run, job = await self._history.run(call.workspace, str(body.get("runId", "")))
+        asked = await call.parse(RunDataRequest)
+        run, job = await self._history.run(call.workspace, asked.run_id)
         outputs = shape.output_assets(job, shape.words(call.headers.get("user-agent", "")))
         return json_answer({"runMetadata": {**shape.run_answer(run, job), "outputs": outputs}})
 
@@ -197,6 +206,10 @@ class _Handlers:
     async def token(self, call: Call) -> Response:
         """A fresh token for the run that asks; azureml-mlflow asks when the one it has is near its end."""
         run, _ = await self._history.run(call.workspace, call.params["runId"])
+        if call.params["experiment"] not in (run.head.experiment_name, run.head.experiment_id):
+            raise NotFound(
+                f"Run '{run.head.id}' is not in experiment '{call.params['experiment']}'.", code="RunNotFound"
+            )
         if call.principal.run is not None and call.principal.run != run.head.id:
             raise Denied(f"The token of job '{call.principal.run}' does not allow a token for '{run.head.id}'.")
         if run.head.status in jobs.TERMINAL:
