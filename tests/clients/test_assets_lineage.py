@@ -151,6 +151,13 @@ def test_a_lost_upload_is_told_and_not_registered(server: ZaffreServer) -> None:
         assert answer.status == 400 and "upload it" in answer.json["error"]["message"], answer.body
 
 
+@pytest.mark.parametrize("uri", ["azureml://jobs/nobody/outputs/model", "runs:/nobody/model"])
+def test_what_no_job_made_is_no_asset(server: ZaffreServer, uri: str) -> None:
+    for kind, field in (("data", "dataUri"), ("models", "modelUri")):
+        answer = server.request("PUT", f"{server.scope}/{kind}/nobodys/versions/1?{ARM}", {"properties": {field: uri}})
+        assert answer.status == 404 and "'nobody'" in answer.json["error"]["message"], answer.body
+
+
 def test_code_goes_with_its_container(server: ZaffreServer, ml: Any, code: Callable[..., Path]) -> None:
     from azure.ai.ml.entities._assets._artifacts.code import Code
 

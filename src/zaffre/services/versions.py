@@ -6,6 +6,7 @@ not looked at again: it may be archived or described after its files are gone.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -19,9 +20,11 @@ from zaffre.services.places import Place, Places
 from zaffre.services.references import ARM, UPLOADS
 from zaffre.services.resources import Resources
 from zaffre.services.workspaces import Workspace
+from zaffre.store.tracking import runs
 
 # Forms that name a run or another asset; the SDK cannot read them back where it downloads or deploys what it was answered.
 _BY_NAME = ("azureml://jobs/", "runs:/", "models:/")
+_RUN = re.compile(r"(?:azureml://jobs/|runs:/)(?P<run>[^/]+)")
 _FILE_LIMIT = 1024 * 1024
 
 
@@ -60,6 +63,7 @@ class Versions(Resources):
 
     async def _data(self, workspace: Workspace, properties: Document) -> Document:
         field, uri = "properties.dataUri", properties["dataUri"]
+        await self._refuse_unknown_run(workspace, uri, field)
         place = await self._place(workspace, uri, field)
         folder = properties["dataType"] != "uri_file"
         if place is not None and uri.startswith(_BY_NAME):
@@ -75,6 +79,7 @@ class Versions(Resources):
 
     async def _model(self, workspace: Workspace, properties: Document) -> Document:
         field, uri = "properties.modelUri", properties["modelUri"]
+        await self._refuse_unknown_run(workspace, uri, field)
         try:
             source = await self._sources.resolve(workspace, uri, field)
         except NotServed:
@@ -126,6 +131,16 @@ class Versions(Resources):
                 return None
             raise
         return found if found.account == workspace.account else None
+
+    async def _refuse_unknown_run(self, workspace: Workspace, uri: str, field: str) -> None:
+        """A job or run that is not there has left nothing, wherever its outputs would lie."""
+        match = _RUN.match(uri)
+        if match is None:
+            return
+        run = match["run"]
+        if await self.database.read(lambda conn: runs.find(conn, workspace.id, run)) is None:
+            message = f"Field '{field}': there is no job or run '{run[:200]}' in workspace '{workspace.name}'."
+            raise NotFound(message, target=field)
 
     async def _refuse_lost_upload(self, place: Place, folder: bool | None, field: str) -> None:
         """An upload that its last asset took with it is gone, though the client has seen it a moment ago."""

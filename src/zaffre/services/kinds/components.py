@@ -24,7 +24,7 @@ _INTERNAL = re.compile(
     r"[A-Z][A-Za-z0-9]*Component(@[A-Za-z0-9.-]+)?|scope|hdinsight|hemera|starlite|ae365exepool|aetherbridge"
 )
 _PORT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,254}")
-_BINDING = re.compile(r"\$\{\{\s*(?P<side>inputs|outputs)\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)[^}]*\}\}")
+_BINDING = re.compile(r"\$\{\{\s*(?P<side>inputs|outputs)\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)[^}]{0,500}\}\}")
 
 
 class ComponentVersion(Version, rename="camel", kw_only=True):
