@@ -407,7 +407,7 @@ def test_a_job_reads_and_writes_a_folder_and_foreign_storage(
             environment=bare,
             inputs={
                 "disk": Input(type="uri_folder", path=paths.format("disk", "deep/")),
-                "cloud": Input(type="uri_folder", path=paths.format("by_key", "in")),
+                "cloud": Input(type="uri_folder", path=f"wasbs://outside@{account}.blob.core.windows.net/in"),
             },
             outputs={
                 "disk": Output(type="uri_folder", path=paths.format("disk", "out/")),

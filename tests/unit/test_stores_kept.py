@@ -13,7 +13,7 @@ from tests.support.databases import database, postgres_url  # noqa: F401  (fixtu
 from zaffre.errors import InvalidInput, NotServed
 from zaffre.services import kinds
 from zaffre.services.connections import CONNECTION, Connections
-from zaffre.services.datastore_sources import root_of, source_of
+from zaffre.services.datastore_sources import below_address, root_of, source_of
 from zaffre.services.resources import ListQuery, Resources
 from zaffre.services.workspaces import Workspace
 from zaffre.store import tables
@@ -144,3 +144,23 @@ def test_a_folder_must_lie_in_one_of_the_operators(tmp_path: Path) -> None:
             root_of(roots, str(path))
     with pytest.raises(InvalidInput, match="none of the folders"):
         root_of((), str(tmp_path / "open"))
+
+
+@pytest.mark.parametrize(
+    ("properties", "address", "below"),
+    [
+        (BLOB, ("acct", "c", "a/b"), "a/b"),
+        (BLOB, ("other", "c", "a/b"), None),
+        (BLOB, ("acct", "d", "a/b"), None),
+        ({"datastoreType": "AzureDataLakeGen2", "accountName": "acct", "filesystem": "fs"}, ("acct", "fs", "a"), "a"),
+        ({"datastoreType": "S3", "bucketName": "bucket"}, (None, "bucket", "a/b"), "a/b"),
+        ({"datastoreType": "S3", "bucketName": "bucket", "path": "pre"}, (None, "bucket", "pre/b"), "b"),
+        ({"datastoreType": "S3", "bucketName": "bucket", "path": "pre"}, (None, "bucket", "prefix/b"), None),
+        ({"datastoreType": "S3", "bucketName": "bucket"}, ("anonymous", "bucket", "a"), None),
+        (BLOB, (None, "c", "a"), None),
+    ],
+)
+def test_an_address_is_found_in_a_datastore(
+    properties: dict[str, Any], address: tuple[str | None, str, str], below: str | None
+) -> None:
+    assert below_address(accepted(**properties), *address) == below

@@ -56,6 +56,20 @@ def check_reachable(name: str, properties: Document, field: str | None = None) -
         )
 
 
+def below_address(properties: Document, account: str | None, container: str, path: str) -> str | None:
+    """What `path` of a container (`account`) or of a bucket (None) is called in a datastore; None if it lies elsewhere."""
+    if account is None:
+        if properties.get("zaffreType") != "S3" or properties["bucketName"] != container:
+            return None
+        prefix = properties.get("path") or ""
+        if not prefix:
+            return path
+        return path.removeprefix(f"{prefix}/") if path.startswith(f"{prefix}/") else None
+    named = properties.get("containerName") or properties.get("filesystem")
+    is_there = not properties.get("zaffreType") and (properties.get("accountName"), named) == (account, container)
+    return path if is_there else None
+
+
 def root_of(folders: tuple[Path, ...], path: str) -> Path:
     """Which of the operator's folders a folder lies in, links resolved. Raises InvalidInput when it is none."""
     place = Path(path).resolve()

@@ -7,11 +7,11 @@ import re
 import msgspec
 
 from zaffre.errors import InvalidInput, NotFound, NotServed
-from zaffre.services.datastore_sources import check_reachable, is_own
+from zaffre.services.datastore_sources import below_address, check_reachable, is_own
 from zaffre.services.kinds.base import Kind
 from zaffre.services.references import ARM, SHORT
 from zaffre.services.registries import refuse_asset
-from zaffre.services.resources import Resources
+from zaffre.services.resources import ListQuery, Resources
 from zaffre.services.urls import inward
 from zaffre.services.workspaces import (
     ARTIFACT_CONTAINER,
@@ -33,6 +33,7 @@ _JOB_OUTPUT = re.compile(
     r"azureml://jobs/(?P<j>[^/]+)/outputs/(?P<o>[^/]+)(?:/paths/(?P<p>.*)|/(?:paths)?)?", re.DOTALL
 )
 _RUN = re.compile(r"runs:/(?P<r>[^/]+)/(?P<p>.*)", re.DOTALL)
+_S3 = re.compile(r"s3a?://(?P<c>[^/]+)/(?P<p>.*)", re.DOTALL)
 _STORAGE = re.compile(r"(?:wasbs?|abfss?)://(?P<c>[^/@]+)@(?P<a>[^/.]+)\.(?:blob|dfs)\.[^/]+/(?P<p>.*)", re.DOTALL)
 
 
@@ -100,14 +101,18 @@ class Places:
             return Place(account=workspace.account, container=container, path=path)
         if uri.startswith(f"/{workspace.container}/"):
             return Place(account=workspace.account, container=workspace.container, path=uri.split("/", 2)[2])
-        if (match := _STORAGE.fullmatch(uri)) and match["a"] == workspace.account:
-            return Place(account=workspace.account, container=match["c"], path=match["p"].lstrip("/"))
+        if match := _STORAGE.fullmatch(uri):
+            if match["a"] == workspace.account:
+                return Place(account=workspace.account, container=match["c"], path=match["p"].lstrip("/"))
+            return await self._by_address(workspace, uri, match["a"], match["c"], match["p"], field, outside)
+        if match := _S3.fullmatch(uri):
+            return await self._by_address(workspace, uri, None, match["c"], match["p"], field, outside)
         if names_asset(uri):
             found = await self.asset(workspace, uri, field)
             properties = found.row.body["properties"]
             data_uri = properties.get("dataUri") or properties.get("modelUri") or ""
             return await self.resolve(workspace, data_uri, field, outside=outside)
-        if uri.startswith(("http://", "https://", "wasbs://", "abfss://", "adl://")):
+        if uri.startswith(("http://", "https://", "adl://")):
             raise NotServed(
                 f"Field '{field}': data outside this server ('{uri[:100]}') is not served yet.", target=field
             )
@@ -165,6 +170,24 @@ class Places:
             raise _outside(row.name, field)
         check_reachable(row.name, properties, field)
         return Place(account="", container="", path=path, datastore=row.name)
+
+    async def _by_address(
+        self, workspace: Workspace, uri: str, account: str | None, container: str, path: str, field: str, outside: bool
+    ) -> Place:
+        """Storage outside by its own address: opened as the datastore that knows it, since an address has no credential."""
+        kind = self._resources.kinds[DATASTORE]
+        query = ListQuery(descending=False, limit=1000)
+        rows, _ = await self._resources.page(workspace, kind, "", query)
+        path = path.lstrip("/")
+        for row in rows:
+            below = below_address(row.body["properties"], account, container, path)
+            if below is not None:
+                return await self._in_datastore(workspace, row.name, below, field, outside)
+        raise NotServed(
+            f"Field '{field}': no datastore of workspace '{workspace.name}' knows the storage of '{uri[:200]}', and without one there is "
+            "no credential for it. Create a datastore of that account and container.",
+            target=field,
+        )
 
     async def _job_output(self, workspace: Workspace, job: str, output: str, path: str) -> Place:
         path = path.lstrip("/")

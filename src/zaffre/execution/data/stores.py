@@ -152,7 +152,9 @@ class _Objects:
                 file.write(chunk)
 
     def read(self, path: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        options: Any = {} if end is None and start == 0 else {"range": (start, end) if end else {"offset": start}}
+        options: Any = (
+            {} if end is None and start == 0 else {"range": {"offset": start} if end is None else (start, end)}
+        )
         with _told(self._name, path):
             for chunk in obstore.get(self._store, self._key(path), options=options).stream(min_chunk_size=_CHUNK):
                 yield bytes(chunk)
