@@ -37,6 +37,8 @@ MORE_ARM = (
     ),
     ("ResourceGroups_Get", "GET", _GROUP),
     ("ResourceGroups_CheckExistence", "HEAD", _GROUP),
+    ("ResourceGroups_CreateOrUpdate", "PUT", _GROUP),
+    ("ResourceGroups_Delete", "DELETE", _GROUP),
     ("ResourceGroups_List", "GET", "/subscriptions/{subscriptionId}/resourcegroups"),
     ("Workspaces_Join", "PUT", f"/rp/workspaces{_WORKSPACE}/join/{{projectName}}"),
     ("Compute_EnableSso", "POST", f"{_WORKSPACE}/computes/{{computeName}}/enableSso"),

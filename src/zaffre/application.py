@@ -70,6 +70,7 @@ from zaffre.services.curated import Environments
 from zaffre.services.datastores import Datastores
 from zaffre.services.diagnosis import Diagnosis
 from zaffre.services.endpoints import ENDPOINT, Endpoints
+from zaffre.services.groups import ResourceGroups
 from zaffre.services.history import History
 from zaffre.services.job_sources import Checks
 from zaffre.services.jobs import Jobs
@@ -182,7 +183,7 @@ class Application:
                     settings,
                     kinds,
                     WorkspaceProvider(settings, workspaces, changes, diagnosis),
-                    Groups(settings, changes),
+                    Groups(settings, ResourceGroups(database, settings.location), changes),
                     ComputeProvider(settings, runtime, kinds["workspaces/computes"], computes, workspaces),
                     RegistryRecords(settings),
                     runtime,

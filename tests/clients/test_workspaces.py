@@ -224,6 +224,29 @@ def test_templates_and_groups(server: ZaffreServer) -> None:
     assert listed[0]["properties"]["targetResource"]["id"] == scope("templated")
 
 
+def test_groups_made_by_hand(server: ZaffreServer) -> None:
+    """What `az group create` and `az group delete` ask."""
+    group = "/subscriptions/sub-hand/resourcegroups/hand"
+    made = server.request("PUT", group, {"location": "eastus", "tags": {"a": 1}})
+    assert made.status == 201 and made.json["tags"] == {"a": "1"} and made.json["location"] == "eastus"
+    assert server.request("PUT", group, {"location": "eastus"}).json["tags"] == {"a": "1"}
+    assert server.request("PUT", group, {"location": "elsewhere"}).status == 409
+    assert server.request("PUT", group, {"tags": "x"}).status == 400
+    assert [one["name"] for one in server.request("GET", "/subscriptions/sub-hand/resourcegroups").json["value"]] == [
+        "hand"
+    ]
+    path = scope("in-hand", "hand").replace("sub-rooms", "sub-hand")
+    assert server.request("PUT", f"{path}?{ARM}", {"properties": {}}).status == 200
+    refused = server.request("DELETE", group)
+    assert refused.status == 409 and "in-hand" in refused.json["error"]["message"]
+    assert server.request("DELETE", f"{path}?{ARM}").status == 202
+    eventually(
+        lambda: server.request("GET", f"{path}?{ARM}").status, lambda status: status == 404, seconds=60, what="the end"
+    )
+    assert server.request("DELETE", group).status == 200
+    assert server.request("GET", "/subscriptions/sub-hand/resourcegroups").json["value"] == []
+
+
 def test_what_changes_and_what_stays(server: ZaffreServer) -> None:
     made = make(server, "changes", {"kind": "hub", "tags": {"a": "1"}, "properties": {"description": "d"}})
     assert made["kind"] == "Hub"

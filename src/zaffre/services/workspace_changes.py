@@ -124,18 +124,6 @@ class WorkspaceChanges:
 
         return await self._database.read(work)
 
-    async def groups(self, subscription: str) -> dict[str, str]:
-        """The resource groups that have a workspace, by name, and the location of the oldest one in each."""
-
-        def work(conn: sa.Connection) -> dict[str, str]:
-            found: dict[str, tuple[str, str]] = {}
-            for row in resources.below(conn, subscription.lower(), TYPE):
-                group = row.server["resourceGroup"]
-                found.setdefault(group.lower(), (group, row.server["location"]))
-            return dict(sorted(found.values()))
-
-        return await self._database.read(work)
-
     # ---- templates
 
     async def deployed(

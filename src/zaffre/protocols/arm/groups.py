@@ -5,6 +5,9 @@ Any name of a group is good: a group is there as soon as somebody speaks of it, 
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from starlette.responses import Response
 
 from zaffre.gateway.address import public_address
@@ -13,6 +16,7 @@ from zaffre.gateway.call import Call
 from zaffre.gateway.routes import Handler
 from zaffre.protocols.arm import shape
 from zaffre.runtime import iso
+from zaffre.services.groups import Group, ResourceGroups
 from zaffre.services.kinds import workspace_template
 from zaffre.services.workspace_changes import WorkspaceChanges, check_deployment_name, check_place
 from zaffre.services.workspaces import workspace_of
@@ -20,16 +24,24 @@ from zaffre.settings import Settings
 from zaffre.store.resources import Row
 
 
+class _Given(msgspec.Struct, kw_only=True):
+    location: str | None = None
+    tags: dict[str, Any] | None = None
+
+
 class Groups:
     """`operations` binds each handler to its operation's name."""
 
-    def __init__(self, settings: Settings, changes: WorkspaceChanges) -> None:
+    def __init__(self, settings: Settings, groups: ResourceGroups, changes: WorkspaceChanges) -> None:
         self._settings = settings
+        self._groups = groups
         self._changes = changes
         self.operations: dict[str, Handler] = {
             "ResourceGroups_List": self.groups,
             "ResourceGroups_Get": self.group,
             "ResourceGroups_CheckExistence": self.group_exists,
+            "ResourceGroups_CreateOrUpdate": self.put_group,
+            "ResourceGroups_Delete": self.delete_group,
             "Deployments_CreateOrUpdate": self.deploy,
             "Deployments_Get": self.deployment,
             "DeploymentOperations_List": self.deployment_operations,
@@ -38,21 +50,26 @@ class Groups:
 
     async def groups(self, call: Call) -> Response:
         id_ = call.params["subscriptionId"]
-        found = await self._changes.groups(id_)
-        values = [_group(id_, name, location) for name, location in found.items()]
+        values = [_group(id_, group) for group in await self._groups.all(id_)]
         return shape.page(call, public_address(call, self._settings), values, None)
 
     async def group(self, call: Call) -> Response:
-        id_, name = call.params["subscriptionId"], call.params["resourceGroupName"]
-        check_place(id_, name)
-        for known, location in (await self._changes.groups(id_)).items():
-            if known.lower() == name.lower():
-                return json_answer(_group(id_, known, location))
-        return json_answer(_group(id_, name, self._settings.location))
+        id_ = call.params["subscriptionId"]
+        return json_answer(_group(id_, await self._groups.get(id_, call.params["resourceGroupName"])))
 
     async def group_exists(self, call: Call) -> Response:
         check_place(call.params["subscriptionId"], call.params["resourceGroupName"])
         return Response(status_code=204)
+
+    async def put_group(self, call: Call) -> Response:
+        id_, name = call.params["subscriptionId"], call.params["resourceGroupName"]
+        given = await call.parse(_Given)
+        group, made = await self._groups.put(call.actor, id_, name, given.location, given.tags)
+        return json_answer(_group(id_, group), 201 if made else 200)
+
+    async def delete_group(self, call: Call) -> Response:
+        await self._groups.delete(call.actor, call.params["subscriptionId"], call.params["resourceGroupName"])
+        return Response(status_code=200)
 
     async def deploy(self, call: Call) -> Response:
         """The SDK's template for a workspace, carried out at once."""
@@ -96,13 +113,13 @@ class Groups:
         return await self._changes.deployment(*names)
 
 
-def _group(id_: str, name: str, location: str) -> dict[str, object]:
+def _group(id_: str, group: Group) -> dict[str, object]:
     return {
-        "id": f"/subscriptions/{id_}/resourceGroups/{name}",
-        "name": name,
+        "id": f"/subscriptions/{id_}/resourceGroups/{group.name}",
+        "name": group.name,
         "type": "Microsoft.Resources/resourceGroups",
-        "location": location,
-        "tags": {},
+        "location": group.location,
+        "tags": group.tags,
         "properties": {"provisioningState": "Succeeded"},
     }
 
