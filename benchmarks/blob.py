@@ -141,10 +141,11 @@ def _lists(server: Server, rounds: int) -> list[Figure]:
     with server.client() as client:
         _expect(client.raw("PUT", _path(server, "many/000000"), b"x", {**headers, "x-ms-blob-type": "BlockBlob"}), 201)
         with contextlib.closing(sqlite3.connect(server.home / "zaffre.db", timeout=30)) as database, database:
+            pk = database.execute("SELECT max(pk) FROM blobs WHERE name = 'many/000000'").fetchone()[0]
             columns = [row[1] for row in database.execute("PRAGMA table_info(blobs)") if row[1] not in ("pk", "name")]
             chosen = ", ".join(f'"{name}"' for name in columns)
             database.executemany(
-                f"INSERT OR IGNORE INTO blobs (name, {chosen}) SELECT ?, {chosen} FROM blobs WHERE name = 'many/000000'",
+                f"INSERT OR IGNORE INTO blobs (name, {chosen}) SELECT ?, {chosen} FROM blobs WHERE pk = {pk}",
                 ((f"many/{number:06}",) for number in range(BLOBS)),
             )
         listing = f"{_path(server)}?restype=container&comp=list&prefix=many/&maxresults={PAGE}"
