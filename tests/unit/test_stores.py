@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,6 +177,17 @@ def test_a_link_inside_is_what_it_names(folder: FolderSource) -> None:
     (base / "real").write_text("here")
     (base / "link").symlink_to("real")
     assert listed(open_store(folder, "local")) == [("link", 4), ("real", 4)]
+
+
+def test_what_is_put_is_for_those_the_folder_is_for(folder: FolderSource, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        Path(folder.path).chmod(0o2775)
+        put(open_store(folder, "local"), tmp_path, "new/deep/file", b"x")
+    finally:
+        os.umask(before)
+    made = Path(folder.path) / "new" / "deep"
+    assert (made.stat().st_mode & 0o777, (made / "file").stat().st_mode & 0o777) == (0o775, 0o664)
 
 
 def test_a_folder_outside_its_root_is_refused(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class FolderStore:
         if not above.is_relative_to(self._base):
             raise self._escapes(path)
         try:
-            above.mkdir(parents=True, exist_ok=True)
+            self._make(above)
             folder = self._open(str(relative.parent), os.O_RDONLY | os.O_DIRECTORY)
             try:
                 self._put_in(folder, relative.name, source)
@@ -93,8 +93,9 @@ class FolderStore:
         fresh = f".{secrets.token_hex(8)}.part"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         try:
-            with open(source, "rb") as reader, open(os.open(fresh, flags, 0o644, dir_fd=folder), "wb") as writer:
+            with open(source, "rb") as reader, open(os.open(fresh, flags, 0o600, dir_fd=folder), "wb") as writer:
                 copy_open(reader, writer)
+                os.fchmod(writer.fileno(), self._mode() & 0o666)
                 writer.flush()
                 os.fsync(writer.fileno())
             os.rename(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -105,6 +106,19 @@ class FolderStore:
             except FileNotFoundError:
                 pass
             raise
+
+    def _make(self, folder: Path) -> None:
+        missing = []
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
+            one.chmod(self._mode())
+
+    def _mode(self) -> int:
+        """What is put is for those whom the folder itself is for, not for the server's account alone."""
+        return 0o700 | (self._base.stat().st_mode & 0o777)
 
     def _open(self, path: str, flags: int) -> int:
         relative = self._checked(path) if path not in ("", ".") else Path()
