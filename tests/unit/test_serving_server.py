@@ -74,9 +74,13 @@ def test_a_script_scores_over_the_unix_socket(home: Path) -> None:
 
 def test_starting_again_finds_the_same_server(home: Path) -> None:
     plan = make_plan(home, script=ECHO)
-    identity = up(plan)
-    assert server.start(plan) == identity
+    identity = server.start(plan)
+    assert not server.in_place(plan)
+    asyncio.run(server.answering(plan))
+    assert not server.in_place(plan), "answering alone takes nobody's place"
     asyncio.run(server.ready(plan))
+    assert server.in_place(plan)
+    assert server.start(plan) == identity
     with pytest.raises(ServerConflict):
         server.start(msgspec.structs.replace(plan, workers=2))
 

@@ -6,6 +6,7 @@ A deployment's server runs before the edge knows it, and the edge has forgotten 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from zaffre.store.unit import PLATFORM, Unit
 
 PENDING = ("Creating", "Updating", "Deleting")
 AT_REST = ("Succeeded", "Failed")
+LOOK_AGAIN_S = 60.0  # only where a bell was lost
 
 _log = logging.getLogger("zaffre.endpoints")
 
@@ -81,24 +83,29 @@ class EndpointController:
             news.set()
 
     async def _run(self) -> None:
-        """Whenever something changed: what serves is kept, what is pending gets a task, and the endpoints are settled."""
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_AGAIN_S)
             self._wake.clear()
-            rows = await self._database.read(
-                lambda conn: resources.in_states(conn, DEPLOYMENT, (*PENDING, *AT_REST)),
-            )
-            for row in rows:
-                task = self._tasks.get(row.pk)
-                if task is not None and not task.done():
-                    continue
-                release = recall(row)
-                if release is not None and row.state != "Deleting":
-                    self._instances.keep(row.pk, release)
-                if row.state in PENDING:
-                    self._news[row.pk] = asyncio.Event()
-                    self._tasks[row.pk] = asyncio.create_task(self._drive(row.pk))
-            await self._settle_endpoints()
+            try:
+                await self._look()
+            except Exception:  # noqa: BLE001  a database that is away for a while must not end what looks after deployments
+                _log.exception("deployments could not be looked at")
+
+    async def _look(self) -> None:
+        """What serves is kept, what is pending gets a task, and the endpoints are settled."""
+        rows = await self._database.read(lambda conn: resources.in_states(conn, DEPLOYMENT, (*PENDING, *AT_REST)))
+        for row in rows:
+            task = self._tasks.get(row.pk)
+            if task is not None and not task.done():
+                continue
+            release = recall(row)
+            if release is not None and row.state != "Deleting":
+                self._instances.keep(row.pk, release)
+            if row.state in PENDING:
+                self._news[row.pk] = asyncio.Event()
+                self._tasks[row.pk] = asyncio.create_task(self._drive(row.pk))
+        await self._settle_endpoints()
 
     async def _settle_endpoints(self) -> None:
         """Endpoints that wait for the edge; one that is deleted goes when its last deployment has gone."""

@@ -83,7 +83,7 @@ class Instances:
         deaths, pause_s = 0, 0.0
         while True:
             identity = await asyncio.to_thread(server.identity, plan.folder)
-            if identity is None:
+            if identity is None or not server.in_place(plan):  # an application that died may have left it half way
                 await asyncio.sleep(pause_s)
                 if not await self._start(key, plan):
                     deaths += 1

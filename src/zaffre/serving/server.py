@@ -78,6 +78,12 @@ def identity(folder: str | Path) -> Identity | None:
     return server.identity if server is not None and process.alive(server.identity) else None
 
 
+def in_place(plan: DeploymentPlan) -> bool:
+    """Whether the socket the edge knows is that of this folder's server."""
+    server = _read(Path(plan.folder))
+    return server is not None and sockets.mark(Path(plan.socket)) == server.mark
+
+
 def stop(folder: str | Path, grace_s: float) -> None:
     """End the server: SIGTERM lets running requests end, after `grace_s` seconds SIGKILL. Blocks until all are gone.
 
