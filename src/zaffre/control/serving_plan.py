@@ -45,21 +45,19 @@ class ServingPlans:
         """
         properties = row.body["properties"]
         mark, current = fingerprint(row), recall(row)
-        if current is not None and current.fingerprint == mark:
+        if current is not None and current.fingerprint == mark and await asyncio.to_thread(_is_there, current):
             folder, base = self._settings.deployments / current.id, current.plans[0]
         else:
             folder = self._settings.deployments / release_name(row)
             base = await self._prepare(row, folder)
         base = watched(base, _probe(properties["livenessProbe"]), _probe(properties["readinessProbe"]))
         requests = properties["requestSettings"]
-        wait_s = seconds(requests["requestTimeout"], "requestTimeout") + seconds(
-            requests["maxQueueWait"], "maxQueueWait"
-        )
+        held_s = sum(seconds(requests[name], name) for name in ("requestTimeout", "maxQueueWait"))
         sockets, count = self._settings.edge_folder / "d", int((row.body.get("sku") or {}).get("capacity") or 1)
         return Release(
             id=folder.name,
             fingerprint=mark,
-            timeout_ms=max(1, round(wait_s * 1000)),
+            timeout_ms=max(1, round(held_s * 1000)),
             held=requests["maxConcurrentRequestsPerInstance"],
             plans=instances(base, folder, sockets, row.server["slug"], count),
         )
@@ -163,6 +161,13 @@ class _Log:
     def tree(self, what: str, staged: Tree) -> None:
         size = sum(file.size for file in staged.files)
         self.line(f"{what}: {len(staged.files)} files, {size} bytes, to {staged.dest}")
+
+
+def _is_there(release: Release) -> bool:
+    """Whether its files still are; an environment may have been collected, a folder removed by hand."""
+    plan = release.plans[0]
+    parts = (plan.interpreter, plan.model_dir, *([plan.code_dir] if plan.code_dir else []))
+    return all(Path(part).exists() for part in parts)
 
 
 def _workers(variables: dict[str, str]) -> int:
