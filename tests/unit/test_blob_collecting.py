@@ -16,6 +16,7 @@ import pytest
 from tests.support.blob_server import Services
 from tests.support.databases import postgres_url  # noqa: F401  (a fixture)
 from zaffre.errors import Conflict, NotFound
+from zaffre.services.blobs import Content
 from zaffre.services.blocks import Pick
 from zaffre.services.collection import GRACE_MS, STAGED_MS
 from zaffre.store import blobs as rows
@@ -68,7 +69,8 @@ def test_unreferenced_bytes_go_and_no_others(services: Services) -> None:
     put(services, "replaced", b"old")
     put(services, "gone", b"gone")
     stage(services, "open", "b1", b"staged")
-    asyncio.run(blobs.copy(account, BOX, "copy", (account, BOX, "gone")))
+    found = asyncio.run(blobs.properties(account, BOX, "gone"))
+    asyncio.run(blobs.copy_of(account, BOX, "copy", found, content=Content(), metadata={}))
     put(services, "replaced", b"new")
     asyncio.run(blobs.delete(account, BOX, "gone"))
     assert len(objects_of(services)) == 5

@@ -100,5 +100,7 @@ def test_sources_that_are_no_blobs_of_ours(server: BlobServer) -> None:
     assert copy(f"{here}{server.path(BOX)}") == (400, "InvalidHeaderValue")
     assert copy(f"{here}{server.path(BOX, 'nothing')}") == (404, "BlobNotFound")
     assert copy(f"{here}{server.path(BOX, 'x')}?snapshot=1") == (501, "NotImplemented")
+    for broken in ("http://[", "http://[::1/x", "", "//", "x"):
+        assert copy(broken)[0] in (400, 501)
     assert copy("file:///etc/passwd") == (501, "NotImplemented")
     assert copy("http://169.254.169.254/latest", x_ms_blob_type="BlockBlob") == (501, "NotImplemented")

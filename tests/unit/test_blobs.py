@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from sqlalchemy import event
 
 from tests.support.blob_server import Services
 from tests.support.databases import postgres_url  # noqa: F401  (a fixture)
-from zaffre.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, TooLarge
+from zaffre.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, TooLarge, Unavailable
 from zaffre.services.blobs import Content
 from zaffre.services.blocks import Pick
 from zaffre.services.conditions import Conditions, NotModified
@@ -98,10 +99,14 @@ def test_other_services_write_files_and_read_trees(services: Services, tmp_path:
             BlobInfo(name="m/model.bin", sha256=made.sha256, size=7),
         ]
         assert services.objects.local_path(tree[1].sha256).read_bytes() == b"weights"
-        copied = await blobs.copy(account, BOX, "copy", (account, BOX, "m/model.bin"))
-        assert (copied.sha256, copied.content_type) == (made.sha256, made.content_type)
+        content = Content(content_type="a/b", md5=made.md5)
+        copied = await blobs.copy_of(account, BOX, "copy", made, content=content, metadata={"k": "v"})
+        assert (copied.sha256, copied.content_type, copied.metadata) == (made.sha256, "a/b", {"k": "v"})
         with pytest.raises(NotFound):
-            await blobs.copy(account, BOX, "copy", (account, BOX, "nothing"))
+            await blobs.source(account, BOX, "nothing", Conditions())
+        gone = msgspec.structs.replace(made, sha256="0" * 64)
+        with pytest.raises(Unavailable):
+            await blobs.copy_of(account, BOX, "copy", gone, content=content, metadata={})
         with pytest.raises(NotFound):
             await blobs.tree(account, "no-such")
 

@@ -196,12 +196,6 @@ class Blobs:
         made_of = [(piece.id, piece.part.size) for piece in pieces]
         return await self._record(account, container, name, stored, content, metadata, conditions, made_of)
 
-    async def copy(self, account: str, container: str, name: str, source: tuple[str, str, str]) -> Blob:
-        """Copy the blob `source` (account, container, name) with all that is told of it."""
-        found = await self.properties(*source)
-        content = Content(content_type=found.content_type, headers=found.headers, md5=found.md5)
-        return await self.copy_of(account, container, name, found, content=content, metadata=found.metadata)
-
     async def copy_of(
         self,
         account: str,

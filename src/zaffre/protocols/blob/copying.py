@@ -52,14 +52,16 @@ async def put_blob_from_url(request: BlobRequest) -> Response:
         raise InvalidInput("A blob that is made from another has no body.", code="InvalidHeaderValue")
     _source_url, place = await _source(request)
     found = await storage.blobs.source(*_at(place), headers.source_conditions(call))
-    await _check_md5(request, found, 0, found.size)
+    for header in ("x-ms-source-content-md5", "x-ms-blob-content-md5"):
+        await _check_md5(request, found, 0, found.size, header)
     given = headers.content(call, fall_back=False)
     if call.headers.get("x-ms-copy-source-blob-properties", "true").lower() != "false":
         given = Content(
             content_type=call.headers.get("x-ms-blob-content-type") or found.content_type,
             headers={**headers.own(found.headers), **given.headers},
+            md5=given.md5,
         )
-    content = msgspec.structs.replace(given, md5=found.md5)
+    content = msgspec.structs.replace(given, md5=found.md5 or given.md5)
     metadata = headers.metadata(call) or found.metadata
     blob = await overwriting(
         request,
@@ -89,7 +91,10 @@ async def abort_copy(request: BlobRequest) -> Response:
 async def _source(request: BlobRequest) -> tuple[str, Address]:
     """The source's address without its signature, and where that is. Raises Denied unless the caller may read it."""
     call, storage = request.call, request.storage
-    source = urlsplit(call.headers["x-ms-copy-source"])
+    try:
+        source = urlsplit(call.headers["x-ms-copy-source"])
+    except ValueError:
+        raise InvalidInput("The copy source is not an address.", code="InvalidHeaderValue") from None
     netloc = source.netloc.lower()
     if address.base_host(netloc) not in storage.hosts | {address.base_host(call.headers.get("host", "").lower())}:
         raise NotServed(f"Copies are made from blobs of this server only, not from '{netloc[:100]}'.")
@@ -121,9 +126,11 @@ def _check_same_caller(request: BlobRequest, source: Address) -> None:
     request.caller.check("o", "r")
 
 
-async def _check_md5(request: BlobRequest, blob: Blob, start: int, end: int) -> None:
+async def _check_md5(
+    request: BlobRequest, blob: Blob, start: int, end: int, header: str = "x-ms-source-content-md5"
+) -> None:
     """Raise InvalidInput unless the source's range has the MD5 the client expects, if it expects one."""
-    wanted = headers.body_md5(request.call, "x-ms-source-content-md5")
+    wanted = headers.body_md5(request.call, header)
     if wanted is None:
         return
     if end - start > SOURCE_LIMIT:
