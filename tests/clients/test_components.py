@@ -114,6 +114,8 @@ def test_an_anonymous_component_is_kept_once(ml: Any, spec: Any) -> None:
     assert made[0].name == "own_name"
     found = ml.components.get("azureml_anonymous", made[0].id.rpartition("/")[2])
     assert found.name == "own_name" and found._is_anonymous
+    assert "azureml_anonymous" not in [one.name for one in ml.components.list()]
+    assert "azureml_anonymous" in [one.name for one in ml.components.list(list_view_type="All")]
 
 
 def test_a_component_is_downloaded_with_its_code_and_environment(ml: Any, spec: Any, tmp_path: Path) -> None:

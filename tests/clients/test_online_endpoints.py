@@ -91,6 +91,15 @@ def test_a_deployment_with_traffic_is_not_deleted(ml: Any, colors: OnlineEndpoin
         ml.online_deployments.begin_delete("blue", NAME).result()
 
 
+def test_the_model_of_a_deployment_is_not_deleted(ml: Any, colors: OnlineEndpoint) -> None:
+    model = str(ml.online_deployments.get("blue", NAME).model)
+    path, version = model[model.index("/subscriptions/") :], "api-version=2023-08-01-preview"
+    answer = colors.server.request("DELETE", f"{path}?{version}")
+    assert answer.status == 409 and f"deployments '{NAME}/blue'" in answer.json["error"]["message"], answer.body
+    used = colors.server.request("GET", f"{path}/lineage?{version}").json["usedBy"]
+    assert f"{NAME}/blue" in [one["name"] for one in used]
+
+
 def test_deleting_the_endpoint_ends_everything(ml: Any, colors: OnlineEndpoint) -> None:
     deployments = colors.server.home / "deployments"
     before = len(list(deployments.glob("*/i*/server.json")))

@@ -151,6 +151,21 @@ def test_code_has_a_container_of_its_own(database: Database) -> None:  # noqa: F
     assert left(database, container) is None
 
 
+def test_no_alias_names_a_version_that_is_gone(database: Database) -> None:  # noqa: F811
+    for version in ("1", "2"):
+        put(database, "models", "m", version, modelUri=f"{STORE}/{version}")
+
+    def alias(unit: Unit) -> None:
+        row = resources.get(unit.conn, SCOPE, "workspaces/models", "m")
+        assert row is not None
+        resources.update(unit, None, row.pk, server={"mlflow": {"user": "u", "aliases": {"a": "1", "b": "2"}}})
+
+    database.write_now(alias)
+    delete(database, "models", "m", "1")
+    row = database.read_now(lambda conn: resources.get(conn, SCOPE, "workspaces/models", "m"))
+    assert row is not None and row.server == {"mlflow": {"user": "u", "aliases": {"b": "2"}}}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

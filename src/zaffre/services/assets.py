@@ -108,6 +108,12 @@ def delete_version(unit: Unit, actor: Actor, scope: str, row: Row) -> None:
     """Delete a version, and the bytes that were uploaded for it alone. Raises Conflict while something needs it."""
     lineage.refuse_if_needed(unit.conn, scope, row.type, row.parent, [row.name])
     lineage.delete_version(unit, scope, row)
+    container = resources.get(unit.conn, scope, row.type.rpartition("/")[0], row.parent, lock=True)
+    held = container.server.get("mlflow", {}).get("aliases", {}) if container else {}
+    if container is not None and row.name in held.values():  # no alias may name what is gone
+        kept = {alias: version for alias, version in held.items() if version != row.name}
+        server = {**container.server, "mlflow": {**container.server["mlflow"], "aliases": kept}}
+        resources.update(unit, None, container.pk, server=server)
     unit.audit(actor, f"{row.type}/delete", f"{scope}/{row.parent}/{row.name}")
     unit.emit(scope, row.type.rpartition("/")[0], row.parent)
 

@@ -215,11 +215,8 @@ class RegisteredModels:
 
     async def delete_version(self, actor: Actor, workspace: Workspace, name: str, version: str) -> None:
         def work(unit: Unit) -> None:
-            model = self._model(unit.conn, workspace, name, lock=True)
-            row = self._version(unit.conn, workspace, name, version)
-            kept = {alias: held for alias, held in aliases(model.row).items() if held != row.name}
-            rows.update(unit, actor, model.row.pk, server=_server_with(model.row, aliases=kept))
-            assets.delete_version(unit, actor, workspace.id, row)
+            self._container(unit.conn, workspace, name, lock=True)
+            assets.delete_version(unit, actor, workspace.id, self._version(unit.conn, workspace, name, version))
 
         await self._database.write(work)
 

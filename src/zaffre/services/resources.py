@@ -260,6 +260,7 @@ class Resources:
             properties=query.properties,
             fields=query.fields,
             without=query.without,
+            unlisted=() if query.archived is None else kind.unlisted,
             order=query.order,
             descending=query.descending,
             after=query.after,

@@ -68,8 +68,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Which rows of a type a list wants, in which order, and from where on. What is None or empty chooses nothing out.
 
     `tags` lie in the body where `tags_at` says; `properties` are the user's own; `fields` are texts among the resource's
-    properties, `without` such as must not be there; `search` is part of a name. `offset` rows are passed over; `after` goes on
-    behind a page.
+    properties, `without` such as must not be there; `unlisted` are names that are passed over; `search` is part of a name.
+    `offset` rows are passed over; `after` goes on behind a page.
     """
 
     parent: str | None = None
@@ -85,6 +85,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     properties: tuple[Pair, ...] = ()
     fields: tuple[tuple[str, str], ...] = ()
     without: tuple[tuple[str, str], ...] = ()
+    unlisted: tuple[str, ...] = ()
     order: str = "created"
     descending: bool = True
     after: Cursor | None = None
@@ -278,6 +279,8 @@ def _conditions(conn: sa.Connection, wanted: Selection) -> list[sa.ColumnElement
     made.extend(filters.holds(conn, _t.c.body, ("properties", "properties"), pair) for pair in wanted.properties)
     for name, value in wanted.fields:
         made.append(sa.func.lower(filters.text_at(conn, _t.c.body, "properties", name)) == value.lower())
+    if wanted.unlisted:
+        made.append(_t.c.name_key.not_in([key(name) for name in wanted.unlisted]))
     for name, value in wanted.without:
         text = sa.func.lower(filters.text_at(conn, _t.c.body, "properties", name))
         made.append(sa.func.coalesce(text, "") != value.lower())

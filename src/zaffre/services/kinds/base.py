@@ -66,6 +66,7 @@ class Kind:
     `kept` names what a later PUT of another resource may leave out and not lose.
     `extra` is added to the properties on the way out; `hide` is taken from them.
     `take_secrets` parts the secrets from a body: they go to the vault under the names it gives them, never into a row.
+    `unlisted` are names that lists pass over unless everything is asked for.
     `labels` are versions that are none: asking for one answers the newest, under that label.
     `active` kinds are brought to life by a controller, which moves them from Creating or Updating to Succeeded or Failed.
     `made_status` is what a PUT that made one answers.
@@ -82,6 +83,7 @@ class Kind:
     take_secrets: Callable[[Document], tuple[dict[str, str], Document]] = no_secrets
     mutable: tuple[str, ...] = MUTABLE
     kept: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     tracked: bool = False
     active: bool = False

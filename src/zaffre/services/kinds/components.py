@@ -152,7 +152,7 @@ def _without_nulls(found: Document | None) -> Document:
 
 
 KINDS = (
-    container("workspaces/components", _container_state),
+    container("workspaces/components", _container_state, unlisted=(ANONYMOUS,)),
     Kind(
         type="workspaces/components/versions",
         properties=ComponentVersion,

@@ -36,7 +36,9 @@ def container_state(row: Row, show: Show) -> Document:
     return {**container_numbers(row, show), "provisioningState": row.state}
 
 
-def container(type_: str, extra: Callable[[Row, Show], Document] = container_state) -> Kind:
+def container(
+    type_: str, extra: Callable[[Row, Show], Document] = container_state, unlisted: tuple[str, ...] = ()
+) -> Kind:
     """The container kind of an asset type, e.g. `workspaces/data`. All but data tell a provisioning state."""
     return Kind(
         type=type_,
@@ -46,6 +48,7 @@ def container(type_: str, extra: Callable[[Row, Show], Document] = container_sta
         extra=extra,
         versioned=True,
         kept=("dataType",),
+        unlisted=unlisted,
     )
 
 
