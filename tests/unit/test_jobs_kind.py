@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import types
+import typing
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from zaffre.errors import InvalidInput, NotServed
 from zaffre.services import kinds
 from zaffre.services.job_assets import Left, NotRegistered, bodies
+from zaffre.services.kinds.jobs import Command
 from zaffre.services.workspaces import Workspace
 from zaffre.store.jobs import JobRow
 
@@ -135,3 +141,53 @@ def test_an_output_becomes_the_asset_its_type_says() -> None:
 def test_an_output_that_is_no_such_asset_is_not_registered(kind: str, left: Left, message: str) -> None:
     with pytest.raises(NotRegistered, match=message):
         bodies(KINDS, row(jobOutputType=kind), {"x": left})
+
+
+_TEXTS = st.one_of(
+    st.none(),
+    st.text(max_size=5),
+    st.sampled_from(
+        ["uri_file", "literal", "MLTABLE", "ReadOnlyMount", "upload", "PT1S", "AMLToken", "Spot", "2g", "All"]
+    ),
+)
+_NAMES = st.one_of(st.text(max_size=3), st.sampled_from(["a", "b_1", "Studio"]))
+# Right types with any content; every field now and then of a wrong type, or not there.
+_ANY = st.one_of(_TEXTS, st.booleans(), st.integers(-2, 2**65), st.floats(), st.lists(_TEXTS, max_size=2))
+
+
+def _of(hint: Any) -> st.SearchStrategy[Any]:
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    made: list[st.SearchStrategy[Any]] = [_ANY]
+    for part in parts:
+        if isinstance(part, type) and issubclass(part, msgspec.Struct):
+            made += [_body(part)] * 15
+        elif typing.get_origin(part) is dict:
+            made += [st.dictionaries(_NAMES, _of(typing.get_args(part)[1]), max_size=2)] * 15
+        elif part is str:
+            made += [_TEXTS] * 15
+        elif part is int:
+            made += [st.integers(0, 4)] * 15
+    return st.one_of(made)
+
+
+def _body(struct: type[msgspec.Struct], most: int = 3) -> st.SearchStrategy[dict[str, Any]]:
+    hints = typing.get_type_hints(struct)
+    fields = {field.encode_name: _of(hints[field.name]) for field in msgspec.structs.fields(struct)}
+    some = st.lists(st.sampled_from(sorted(fields)), max_size=most, unique=True)
+    return some.flatmap(lambda names: st.fixed_dictionaries({name: fields[name] for name in names}))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_body(Command))
+def test_whatever_comes_is_kept_or_refused_by_name(body: dict[str, Any]) -> None:
+    """No body makes the kind fail in another way, and what is kept is accepted again as it is."""
+    for name, value in JOB.items():
+        body.pop(name, value)
+    try:
+        kept = accept(**body)
+    except (InvalidInput, NotServed) as refusal:
+        assert refusal.target
+        assert refusal.target.startswith("properties")
+        return
+    again = KINDS["workspaces/jobs"].accept({"properties": kept})["properties"]
+    assert again == kept
