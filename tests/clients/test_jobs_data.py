@@ -157,6 +157,37 @@ true
     assert kept.read_text() == "weights\n", "a job changed a version through its downloaded copy"
 
 
+def test_a_table_is_evaluated_to_its_files(ml: Any, bare: Any, client_environment: ZaffreServer) -> None:
+    from azure.ai.ml import Input, Output, command
+
+    server = client_environment
+    script = """set -e; cd ${{outputs.table}}; mkdir -p data/deep
+for name in a.csv b.csv c.txt deep/d.csv; do echo $name > data/$name; done
+printf 'paths:\\n- pattern: ./data/**/*.csv\\n- file: data/c.txt\\ntransformations:\\n- skip: 1\\n- take: 3\\n' > MLTable
+cd ${{outputs.records}}; printf 'paths:\\n- file: ../table/x\\ntransformations:\\n- read_delimited:\\n' > MLTable
+"""
+    outputs = {
+        "table": Output(type="mltable", path=f"{STORE}/tables/${{{{name}}}}/table"),
+        "records": Output(type="mltable", path=f"{STORE}/tables/${{{{name}}}}/records"),
+    }
+    first = ml.jobs.create_or_update(command(command=script, environment=bare, outputs=outputs)).name
+    assert server.wait_for_job(first) == "Completed", server.job_log(first)
+
+    def reading(table: str, mode: str) -> str:
+        place = Input(type="mltable", path=f"{STORE}/tables/{first}/{table}/", mode=mode)
+        look = command(command="cd ${{inputs.t}}; find . -type f | sort", environment=bare, inputs={"t": place})
+        return str(ml.jobs.create_or_update(look).name)
+
+    for mode in ("eval_mount", "eval_download"):
+        name = reading("table", mode)
+        assert server.wait_for_job(name) == "Completed"
+        assert server.job_log(name).split() == ["./b.csv", "./c.txt", "./deep/d.csv"]
+    name = reading("records", "eval_mount")
+    assert server.wait_for_job(name) == "Failed"
+    details = server.request("GET", f"/history/v1.0{server.scope}/runs/{name}/details").json
+    assert "has the step 'read_delimited', which is for records" in details["error"]["error"]["message"]
+
+
 def test_an_input_mounted_for_writing_is_written_back(ml: Any, bare: Any, client_environment: ZaffreServer) -> None:
     from azure.ai.ml import Input, Output, command
 

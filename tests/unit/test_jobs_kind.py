@@ -49,6 +49,7 @@ def accept(**properties: Any) -> dict[str, Any]:
         ({"outputs": {"x": {"jobOutputType": "uri_file", "assetVersion": "1"}}}, "outputs.x.assetVersion"),
         ({"outputs": {"x": {"jobOutputType": "uri_file", "assetName": "a", "assetVersion": "/"}}}, "assetVersion"),
         ({"autologgerSettings": {"mlflowAutologger": "Perhaps"}}, "autologgerSettings"),
+        ({"inputs": {"x": {"jobInputType": "uri_file", "uri": "u", "mode": "EvalMount"}}}, "inputs.x.mode"),
     ],
 )
 def test_what_is_wrong_is_named(properties: dict[str, Any], field: str) -> None:
@@ -63,7 +64,6 @@ def test_what_is_wrong_is_named(properties: dict[str, Any], field: str) -> None:
         ({"notificationSetting": {"emailOn": ["JobCompleted"], "emails": ["a@b"]}}, "notificationSetting"),
         ({"secretsConfiguration": {"A": {"uri": "x"}}}, "secretsConfiguration"),
         ({"autologgerSettings": {"mlflowAutologger": "enabled"}}, "autologgerSettings"),
-        ({"inputs": {"x": {"jobInputType": "mltable", "uri": "u", "mode": "EvalMount"}}}, "inputs.x.mode"),
         ({"inputs": {"x": {"jobInputType": "uri_file", "uri": "u", "pathOnCompute": "/x"}}}, "inputs.x.pathOnCompute"),
         ({"distribution": {"distributionType": "PyTorch"}}, "distribution"),
         ({"resources": {"instanceCount": 2}}, "resources.instanceCount"),

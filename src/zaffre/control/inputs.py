@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from zaffre.control.evaluated import Evaluation
 from zaffre.control.outside import Outside
 from zaffre.errors import NotFound
 from zaffre.execution.data.stage import copy_object, stage
@@ -15,7 +16,7 @@ from zaffre.execution.data.web import fetch, file_name
 from zaffre.execution.plan import FileRef, Tree
 from zaffre.services.blobs import Blobs
 from zaffre.services.job_sources import WEB
-from zaffre.services.kinds.job_data import DIRECT, WRITABLE
+from zaffre.services.kinds.job_data import DIRECT, EVALUATED, WRITABLE
 from zaffre.services.places import Place
 from zaffre.store.jobs import JobRow
 
@@ -45,7 +46,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     paths: dict[str, str]
 
 
-async def layout(blobs: Blobs, outside: Outside, job: JobRow, folder: Path) -> Layout:
+async def layout(blobs: Blobs, outside: Outside, evaluation: Evaluation, job: JobRow, folder: Path) -> Layout:
     """Raises NotFound when an input names a place where nothing lies."""
     properties, resolved = job.body["properties"], job.server["resolved"]
     trees: list[Tree] = []
@@ -66,9 +67,16 @@ async def layout(blobs: Blobs, outside: Outside, job: JobRow, folder: Path) -> L
             downloads.append(Download(url=source["url"], dest=f"{input_folder(name)}/{file_name(source['url'])}"))
             inputs[name] = str(folder / downloads[-1].dest)
         else:
-            writable = value["mode"] in (WRITABLE, "Download")  # a copy of its own, as on a disk it was downloaded to
+            writable = value["mode"] in (
+                WRITABLE,
+                "Download",
+                "EvalDownload",
+            )  # a copy of its own, as on a disk it was downloaded to
             dest, what = input_folder(name), f"input '{name}'"
-            if datastore := source.get("datastore"):
+            if value["mode"] in EVALUATED:
+                staged = await evaluation.tree(source, dest, name, writable=writable)
+                trees.append(staged)
+            elif datastore := source.get("datastore"):
                 staged = await outside.tree(datastore, source["path"], dest, what, writable=writable)
                 foreign[datastore] = (*foreign.get(datastore, ()), staged)
             else:

@@ -18,6 +18,7 @@ import msgspec
 
 from zaffre.control import outcomes
 from zaffre.control.environments import ReadyEnvironments
+from zaffre.control.evaluated import Evaluation
 from zaffre.control.finish import store_outputs
 from zaffre.control.inputs import Layout, lay, layout
 from zaffre.control.job_environment import variables
@@ -42,6 +43,7 @@ from zaffre.services.kinds.base import Document
 from zaffre.services.kinds.computes import TYPE as COMPUTE
 from zaffre.services.kinds.computes import room
 from zaffre.services.logs import Logs
+from zaffre.services.places import Places
 from zaffre.services.resources import Resources
 from zaffre.services.tokens import Tokens
 from zaffre.services.workspaces import Workspace, Workspaces
@@ -360,7 +362,8 @@ class JobController:
         definition = job.server["resolved"]["environment"]
         environment = await self._environments.get(workspace, definition, folder, folder / BUILD_LOG)
         outside = self._outside(workspace)
-        laid = await layout(self._blobs, outside, job, folder)
+        evaluation = Evaluation(self._blobs, Places(self._resources), workspace)
+        laid = await layout(self._blobs, outside, evaluation, job, folder)
         await lay(laid, self._blobs, outside, folder, self._settings.bundle)
         properties = job.body["properties"]
         limit = (properties.get("limits") or {}).get("timeout")

@@ -57,12 +57,8 @@ def complete_input(name: str, given: Document) -> Document:
         raise _wrong(f"{field}.uri", "expected the place of the data.")
     _refuse_path(given, field)
     mode = spelled(given.get("mode") or "ReadOnlyMount", INPUT_MODES, f"{field}.mode")
-    if mode in EVALUATED:
-        raise NotServed(
-            f"Field '{field}.mode': {mode} evaluates an MLTable before the job starts, which is not served yet. Use "
-            "ReadOnlyMount or Download and load the table in the job with mltable.load.",
-            target=f"{field}.mode",
-        )
+    if mode in EVALUATED and kind != "mltable":
+        raise _wrong(f"{field}.mode", f"{mode} evaluates a table; a {kind} has none. Use ReadOnlyMount or Download.")
     return {**given, "jobInputType": kind, "uri": given["uri"].strip(), "mode": mode}
 
 
