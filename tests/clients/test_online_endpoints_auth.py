@@ -85,6 +85,27 @@ def test_a_sign_in_of_this_server(ml: Any, tokens: OnlineEndpoint, request_file:
     assert answer.status == 400 and "https://ml.azure.com" in answer.json["error"]["message"]
 
 
+def test_a_reader_may_not_score_and_a_job_may(tokens: OnlineEndpoint) -> None:
+    """The endpoint takes sign-ins since the test before."""
+    from azure.identity import ClientSecretCredential
+
+    server = tokens.server
+    made = server.request("POST", "/zaffre/v1/principals", {"name": "only-reads", "role": "Reader"}).json
+    reader = ClientSecretCredential(
+        "any", made["id"], made["secret"], authority=server.address, disable_instance_discovery=True
+    )
+    answer = tokens.score(token=reader.get_token("https://ml.azure.com/.default").token)
+    assert (answer.status, answer.json["error"]["code"]) == (403, "Forbidden")
+    script = (
+        "import os, urllib.request as web; print(web.urlopen(web.Request("
+        f"'{server.address}/endpoints/{tokens.name}/score', b'{{}}', "
+        "{'Authorization': 'Bearer ' + os.environ['AZUREML_RUN_TOKEN'], 'Content-Type': 'application/json'})).read())"
+    )
+    assert server.put_job("scores-by-itself", f'python -c "{script}"').status == 201
+    assert server.wait_for_job("scores-by-itself", seconds=120) == "Completed", server.job_log("scores-by-itself")
+    assert '"pid"' in server.job_log("scores-by-itself")
+
+
 def test_it_goes(ml: Any, tokens: OnlineEndpoint) -> None:
     ml.online_endpoints.begin_delete(tokens.name).result()
     assert tokens.score(token=tokens.server.token("https://ml.azure.com")).status == 404
