@@ -18,7 +18,7 @@ from zaffre.services.kinds.computes import INSTANCE, TYPE
 from zaffre.services.workspaces import Workspace, Workspaces
 from zaffre.store import jobs, operations, resources
 from zaffre.store.database import Database
-from zaffre.store.jobs import JobRow
+from zaffre.store.jobs import ActiveJob
 from zaffre.store.resources import Row
 from zaffre.store.unit import PLATFORM, Unit
 
@@ -99,7 +99,7 @@ class ComputeController:
             fresh = resources.by_pk(unit.conn, row.pk)
             if fresh is None or fresh.state != row.state:
                 return True
-            if any(target(job) == resources.key(row.name) for job in jobs.active_in(unit.conn, row.scope)):
+            if any(target(job.compute) == resources.key(row.name) for job in jobs.active_in(unit.conn, row.scope)):
                 return False
             last = {**fresh.server["last"], "status": "Succeeded"}
             server = {**fresh.server, "last": last, "operation": None}
@@ -153,9 +153,9 @@ class ComputeController:
         except ZaffreError as error:
             _log.warning("instance not changed", extra={"compute": row.name, "error": error.message})
 
-    async def _active(self, row: Row) -> list[JobRow]:
+    async def _active(self, row: Row) -> list[ActiveJob]:
         found = await self._database.read(lambda conn: jobs.active_in(conn, row.scope))
-        return [job for job in found if target(job) == resources.key(row.name)]
+        return [job for job in found if target(job.compute) == resources.key(row.name)]
 
 
 def _is_timed(row: Row) -> bool:

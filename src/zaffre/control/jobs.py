@@ -456,7 +456,7 @@ class JobController:
 
 def _compute(job: JobRow) -> str:
     """Whose slots the job takes: a compute's own, else the machine's."""
-    name = target(job)
+    name = target(job.body["properties"].get("computeId"))
     return f"{job.scope}/{name}" if name else ""
 
 

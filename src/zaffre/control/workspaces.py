@@ -126,7 +126,7 @@ class WorkspaceController:
             pass
 
 
-def _work(conn: sa.Connection, workspace: Workspace) -> tuple[list[jobs.JobRow], list[Row]]:
+def _work(conn: sa.Connection, workspace: Workspace) -> tuple[list[jobs.ActiveJob], list[Row]]:
     below = [row for type_ in (ENDPOINT, ONLINE_DEPLOYMENT) for row in resources.listing(conn, workspace.id, type_)]
     return jobs.active_in(conn, workspace.id), below
 

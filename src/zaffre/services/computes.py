@@ -21,7 +21,7 @@ from zaffre.services.resources import ListQuery, Resources, Written, missing
 from zaffre.services.workspaces import Workspace
 from zaffre.store import jobs, operations, resources
 from zaffre.store.database import Database
-from zaffre.store.jobs import JobRow
+from zaffre.store.jobs import ActiveJob
 from zaffre.store.resources import Cursor, Row
 from zaffre.store.seal import Vault
 from zaffre.store.unit import Actor, Unit
@@ -94,7 +94,9 @@ class Computes(Resources):
 
     def may_delete(self, unit: Unit, workspace: Workspace, row: Row) -> None:
         super().may_delete(unit, workspace, row)
-        using = [job.id for job in jobs.active_in(unit.conn, workspace.id) if target(job) == resources.key(row.name)]
+        using = [
+            job.id for job in jobs.active_in(unit.conn, workspace.id) if target(job.compute) == resources.key(row.name)
+        ]
         if using:
             raise Conflict(
                 f"Compute '{row.name}' has jobs that are not over: {', '.join(using[:10])}"
@@ -130,7 +132,7 @@ class Computes(Resources):
         return [
             Node(id=f"{row.name}-{job.run}", state="preparing" if job.status in PREPARING else "running", run=job.id)
             for job in active
-            if target(job) == resources.key(row.name) and job.status in (*PREPARING, *RUNNING)
+            if target(job.compute) == resources.key(row.name) and job.status in (*PREPARING, *RUNNING)
         ]
 
     async def usage(self, subscription: str) -> dict[str, tuple[int, int]]:
@@ -245,17 +247,17 @@ class Computes(Resources):
         ]
 
 
-def target(job: JobRow) -> str:
-    """The compute a job is sent to, in lower case; empty for this machine."""
-    name = (job.body["properties"].get("computeId") or "").rpartition("/")[2].lower()
+def target(compute_id: str | None) -> str:
+    """The compute that a job's `computeId` names, in lower case; empty for this machine."""
+    name = (compute_id or "").rpartition("/")[2].lower()
     return "" if name in ANYWHERE else name
 
 
-def _counts(name: str, active: Iterable[JobRow]) -> dict[str, int]:
-    mine = [job for job in active if target(job) == name]
+def _counts(name: str, active: Iterable[ActiveJob]) -> dict[str, int]:
+    mine = [job for job in active if target(job.compute) == name]
     return {
         "running": sum(job.status in RUNNING for job in mine),
         "preparing": sum(job.status in PREPARING for job in mine),
         "waiting": sum(job.status == jobs.QUEUED for job in mine),
-        "since": max((job.started_at or job.created_at for job in mine), default=0),
+        "since": max((job.since for job in mine), default=0),
     }

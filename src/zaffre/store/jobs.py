@@ -68,6 +68,16 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     modified_at: int
 
 
+class ActiveJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a compute wants to know of a job that is not over; `compute` is the id that was submitted, or empty."""
+
+    run: int
+    id: str
+    status: str
+    compute: str
+    since: int
+
+
 def insert(
     unit: Unit, actor: Actor, run: int, scope: str, id_: str, node: str, body: dict[str, Any], server: dict[str, Any]
 ) -> None:
@@ -105,10 +115,19 @@ def active(conn: sa.Connection, node: str) -> list[JobRow]:
     return [_row(found) for found in conn.execute(query).mappings()]
 
 
-def active_in(conn: sa.Connection, scope: str) -> list[JobRow]:
+def active_in(conn: sa.Connection, scope: str) -> list[ActiveJob]:
     """What is not over in one workspace, on whatever node, oldest first."""
-    query = _select().where(_j.c.scope == scope, _r.c.status.in_(ACTIVE)).order_by(_j.c.run)
-    return [_row(found) for found in conn.execute(query).mappings()]
+    compute_id = filters.text_at(conn, _j.c.body, "properties", "computeId")
+    query = (
+        sa.select(_j.c.run, _j.c.id, _r.c.status, compute_id, _r.c.started_at, _j.c.created_at)
+        .join(_r, _r.c.pk == _j.c.run)
+        .where(_r.c.scope == scope, _r.c.status.in_(ACTIVE))
+        .order_by(_j.c.run)
+    )  # fmt: skip
+    return [
+        ActiveJob(run=run, id=id_, status=status, compute=compute or "", since=started or created)
+        for run, id_, status, compute, started, created in conn.execute(query)
+    ]
 
 
 class JobSelection(msgspec.Struct, frozen=True, kw_only=True):

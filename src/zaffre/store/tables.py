@@ -133,6 +133,7 @@ runs = sa.Table(
     sa.UniqueConstraint("scope", "id"),
     sa.Index("ix_runs_experiment", "experiment", "lifecycle", "ordered_at"),
     sa.Index("ix_runs_parent", "scope", "parent"),
+    sa.Index("ix_runs_status", "scope", "status"),  # what is not over in a workspace is little among all that was
 )
 
 run_tags = sa.Table(
