@@ -12,12 +12,24 @@ import msgspec
 from starlette.responses import Response
 
 from zaffre.errors import Conflict, Denied, InvalidInput, NotServed
+from zaffre.gateway.call import Call
 from zaffre.protocols.blob import address, documents, headers
 from zaffre.protocols.blob.address import Address
 from zaffre.protocols.blob.request import BlobRequest
 from zaffre.protocols.blob.writing import overwriting, written
 from zaffre.services.blobs import Content
 from zaffre.store.blobs import Blob
+
+OPERATIONS = tuple(
+    (name, "PUT", "blob", comp)
+    for name, comp in (
+        ("Copy Blob", ""),
+        ("Copy Blob From URL", ""),
+        ("Put Blob From URL", ""),
+        ("Put Block From URL", "block"),
+    )
+)
+"""What a header, not the address, tells from Put Blob and Put Block: name, verb, level and `comp`."""
 
 SOURCE_LIMIT = 256 * 1024 * 1024
 """Azure's, of Copy Blob From URL; ours copies no bytes, so only what is asked for with an MD5 is bounded by it."""
@@ -26,6 +38,8 @@ SOURCE_LIMIT = 256 * 1024 * 1024
 async def copy_blob(request: BlobRequest) -> Response:
     """Copy Blob, and Copy Blob From URL where `x-ms-requires-sync` says so: here both are done at once."""
     call, storage = request.call, request.storage
+    at_once = call.headers.get("x-ms-requires-sync", "").lower() == "true"
+    _name(call, "Copy Blob From URL" if at_once else "Copy Blob")
     source, place = await _source(request)
     found = await storage.blobs.source(*_at(place), headers.source_conditions(call))
     await _check_md5(request, found, 0, found.size)
@@ -40,7 +54,7 @@ async def copy_blob(request: BlobRequest) -> Response:
         ),
     )
     told = {"x-ms-copy-id": id_, "x-ms-copy-status": "success"}
-    if call.headers.get("x-ms-requires-sync", "").lower() == "true" and blob.md5:
+    if at_once and blob.md5:
         told["content-md5"] = blob.md5
     return Response(None, 202, {**written(blob), **told})
 
@@ -48,6 +62,7 @@ async def copy_blob(request: BlobRequest) -> Response:
 async def put_blob_from_url(request: BlobRequest) -> Response:
     """A new blob with the bytes of another; its headers too, unless the request gives its own."""
     call, storage = request.call, request.storage
+    _name(call, "Put Blob From URL")
     if call.headers.get("content-length", "0") != "0":
         raise InvalidInput("A blob that is made from another has no body.", code="InvalidHeaderValue")
     _source_url, place = await _source(request)
@@ -74,6 +89,7 @@ async def put_blob_from_url(request: BlobRequest) -> Response:
 
 async def put_block_from_url(request: BlobRequest) -> Response:
     call, storage = request.call, request.storage
+    _name(call, "Put Block From URL")
     block = documents.check_block_id(call.query.get("blockid", ""))
     _source_url, place = await _source(request)
     found = await storage.blobs.source(*_at(place), headers.source_conditions(call))
@@ -139,6 +155,11 @@ async def _check_md5(
     if found != wanted:
         text = base64.b64encode(found).decode()
         raise InvalidInput(f"The source's MD5 is {text}, not the one that was announced.", code="Md5Mismatch")
+
+
+def _name(call: Call, operation: str) -> None:
+    """For whoever counts what clients ask."""
+    call.scope["zaffre.operation"] = ("blob", operation)
 
 
 def _at(place: Address) -> tuple[str, str, str]:

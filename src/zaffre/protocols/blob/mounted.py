@@ -9,7 +9,7 @@ from starlette.responses import Response
 from zaffre.errors import Denied, ZaffreError
 from zaffre.gateway.app import Mount
 from zaffre.gateway.call import Call
-from zaffre.protocols.blob import address, documents, refused
+from zaffre.protocols.blob import address, copying, documents, refused
 from zaffre.protocols.blob.account_operations import ACCOUNT_OPERATIONS
 from zaffre.protocols.blob.address import Address
 from zaffre.protocols.blob.auth import Caller, Door
@@ -31,11 +31,12 @@ _SAFE = {"x-content-type-options": "nosniff", "content-security-policy": "sandbo
 
 def operations() -> list[tuple[str, str, str, str]]:
     """Every operation: its name, verb, what it is of, and its `comp`."""
-    return [
+    by_address = [
         (found.name, verb, level, comp)
         for level, table in _LEVELS.items()
         for (verb, _restype, comp), found in table.items()
     ]
+    return [*by_address, *copying.OPERATIONS]
 
 
 def mount(
