@@ -218,3 +218,53 @@ def test_shared_key_as_the_rest_reference_writes_it() -> None:
 def test_no_query_without_the_key_is_good_or_breaks_us(query: dict[str, str]) -> None:
     with pytest.raises(Denied):
         sas.verify_sas(query, KEY, asked())
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"sp": "rz"}, "sp is 'rz'"),
+        ({"spr": "http"}, "spr is 'http'"),
+        ({"sip": "10.0.0.x"}, "no address"),
+        ({"sip": "10.0.0.1-::2"}, "no address"),
+        ({"sv": "9999-99-9"}, "expected a date"),
+    ],
+)
+def test_nonsense_is_refused_though_it_is_signed(change: dict[str, str], why: str) -> None:
+    query = {"sv": sas.VERSION, "sr": "c", "sp": "r", "se": "2030-01-01T00:00:00Z", **change}
+    query["sig"] = sas.sign(KEY, sas._service_text(query, ACCOUNT, "box", ""))
+    with pytest.raises(Denied, match=why):
+        sas.verify_sas(query, KEY, asked())
+
+
+_FIELDS = ["sv", "ss", "srt", "sp", "st", "se", "sip", "spr", "sr", "rscc", "rscd", "rsce", "rscl", "rsct"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(_FIELDS), st.text(st.characters(codec="utf-8"), max_size=12), st.booleans())
+def test_no_field_can_be_changed_or_added(name: str, value: str, of_account: bool) -> None:
+    """Whatever one field of a good signature is changed to, it is not good any more, or nothing has changed."""
+    text = (
+        sas.account_sas(ACCOUNT, KEY, expiry=NOW_MS + 60_000)
+        if of_account
+        else sas.service_sas(ACCOUNT, KEY, "box", permissions="rl", expiry=NOW_MS + 60_000)
+    )
+    good = parsed(text)
+    grant = sas.verify_sas(good, KEY, asked())
+    try:
+        changed = sas.verify_sas({**good, name: value}, KEY, asked())
+    except Denied:
+        return
+    assert changed == grant, f"{name}={value!r} was taken"
+
+
+def test_a_name_with_line_ends_stands_for_nothing_else() -> None:
+    """What is signed for such a name is, line by line, also the text for a shorter name and other fields."""
+    fields = ["", "", "", sas.VERSION, "b", "", "", "", "", "", ""]  # si, sip, spr, sv, sr … up to rscl
+    name = "\n".join(["secret", *fields])
+    signed = parsed(sas.service_sas(ACCOUNT, KEY, "box", name, permissions="r", expiry=NOW_MS + 60_000))
+    attack = {**signed, "rsct": "\n".join([*fields, ""])}
+    assert sas._service_text(attack, ACCOUNT, "box", "secret") == sas._service_text(signed, ACCOUNT, "box", name)
+    with pytest.raises(Denied, match="holds a line end"):
+        sas.verify_sas(attack, KEY, asked(blob="secret"))
+    assert sas.verify_sas(signed, KEY, asked(blob=name)).blob == name
