@@ -11,9 +11,11 @@ import sqlalchemy as sa
 
 from tests.support.databases import database, postgres_url  # noqa: F401  (fixtures)
 from zaffre.errors import InvalidInput, NotServed
+from zaffre.protocols.history.data import datastore_answer
 from zaffre.services import kinds
 from zaffre.services.connections import CONNECTION, Connections
 from zaffre.services.datastore_sources import below_address, root_of, source_of
+from zaffre.services.datastores import Opened
 from zaffre.services.resources import ListQuery, Resources
 from zaffre.services.workspaces import Workspace
 from zaffre.store import tables
@@ -164,3 +166,36 @@ def test_an_address_is_found_in_a_datastore(
     properties: dict[str, Any], address: tuple[str | None, str, str], below: str | None
 ) -> None:
     assert below_address(accepted(**properties), *address) == below
+
+
+@pytest.mark.parametrize(
+    ("properties", "told"),
+    [
+        ({}, ("https", "acct", "core.windows.net")),
+        ({"endpoint": "core.chinacloudapi.cn", "protocol": "http"}, ("http", "acct", "core.chinacloudapi.cn")),
+        ({"endpoint": "https://h:1/zf1.blob.core.windows.net"}, ("https", "h:1/zf1", "core.windows.net")),
+        ({"endpoint": "http://127.0.0.1:10000/acct"}, None),
+    ],
+)
+def test_what_the_engine_of_fsspec_is_told(properties: dict[str, str], told: tuple[str, str, str] | None) -> None:
+    opened = Opened("d", accepted(**BLOB, **properties), {"sasToken": "sig=x"})
+    if told is None:
+        with pytest.raises(NotServed, match="azureml-fsspec"):
+            datastore_answer(opened, "https://here")
+        return
+    section = datastore_answer(opened, "https://here")["azureStorageSection"]
+    assert (section["protocol"], section["accountName"], section["endpoint"]) == told
+    assert (section["containerName"], section["credentialType"], section["credential"]) == ("c", "Sas", "sig=x")
+
+
+def test_credentials_in_the_words_of_the_engine() -> None:
+    lake = {"datastoreType": "AzureDataLakeGen2", "accountName": "a", "filesystem": "fs"}
+    guid = "11111111-2222-3333-4444-555555555555"
+    principal = {"credentialsType": "ServicePrincipal", "clientId": guid, "tenantId": guid}
+    opened = Opened("d", accepted(**lake, credentials=principal), {"clientSecret": "s"})
+    section = datastore_answer(opened, "https://here")["azureStorageSection"]
+    assert (section["credentialType"], section["clientCredentials"]["clientSecret"]) == ("ClientCredentials", "s")
+    public = datastore_answer(Opened("d", accepted(**lake), {}), "https://here")["azureStorageSection"]
+    assert public["credentialType"] == "None"
+    with pytest.raises(NotServed, match="shut"):
+        datastore_answer(Opened("d", accepted(datastoreType="AzureDataLakeGen1", storeName="s"), {}), "https://here")

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from zaffre.errors import InvalidInput, NotFound
+from zaffre.errors import InvalidInput, NotFound, NotServed
 from zaffre.gateway.address import public_address
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.gateway.routes import WORKSPACE, Handler, Route
 from zaffre.runtime import iso
+from zaffre.services.datastore_sources import check_reachable
 from zaffre.services.datastores import Datastores, Opened
 from zaffre.services.kinds.base import Document
 from zaffre.services.resources import ListQuery, Resources
@@ -28,6 +29,7 @@ from zaffre.store.resources import Cursor, Row
 CONTAINER, VERSION = "workspaces/data", "workspaces/data/versions"
 PAGE = 100
 _TYPES = {"uri_file": "UriFile", "uri_folder": "UriFolder", "mltable": "MLTable"}
+_BLOB_ADDRESS = re.compile(r"(?P<protocol>https?)://(?P<account>.+)\.(?:blob|dfs)\.(?P<suffix>[^/]+)/?")
 _ASSET = re.compile(r"azureml://locations/[^/]+/workspaces/(?P<w>[^/]+)/data/(?P<n>[^/]+)/versions/(?P<v>[^/]+)")
 
 
@@ -145,6 +147,8 @@ def long_uri(workspace: Workspace, uri: str, address: str) -> str:
 def datastore_answer(opened: Opened, address: str) -> Document:
     """A datastore with the credential that opens it, in the words of the native engine."""
     properties, kind = opened.properties, opened.properties["datastoreType"]
+    if kind == "AzureDataLakeGen1":
+        check_reachable(opened.name, properties)
     secret = _secret(opened)
     answer: dict[str, Any] = {
         "name": opened.name,
@@ -160,15 +164,30 @@ def datastore_answer(opened: Opened, address: str) -> Document:
             **secret,
         }
         return answer
-    account = properties["accountName"]
     answer["azureStorageSection"] = {
-        "accountName": f"{address.removeprefix('https://')}/{opened.account}" if opened.account else account,
+        **_storage(opened, address),
         "containerName": properties.get("containerName") or properties.get("filesystem") or properties["fileShareName"],
-        "endpoint": "core.windows.net" if opened.account else properties["endpoint"],
-        "protocol": "https" if opened.account else properties["protocol"],
         **secret,
     }
     return answer
+
+
+def _storage(opened: Opened, address: str) -> Document:
+    """The parts of which the engine makes `protocol://account.blob.endpoint`."""
+    properties = opened.properties
+    if opened.account:
+        account = f"{address.removeprefix('https://')}/{opened.account}"
+        return {"accountName": account, "endpoint": "core.windows.net", "protocol": "https"}
+    endpoint = properties["endpoint"]
+    if "://" not in endpoint:
+        return {"accountName": properties["accountName"], "endpoint": endpoint, "protocol": properties["protocol"]}
+    match = _BLOB_ADDRESS.fullmatch(endpoint)
+    if match is None:
+        raise NotServed(
+            f"The endpoint of datastore '{opened.name}' is '{endpoint}', which the engine of azureml-fsspec cannot be told; it joins "
+            "account and suffix itself. Read it by a job's inputs."
+        )
+    return {"accountName": match["account"], "endpoint": match["suffix"], "protocol": match["protocol"]}
 
 
 def _secret(opened: Opened) -> Document:
