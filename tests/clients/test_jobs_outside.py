@@ -84,3 +84,42 @@ def test_what_a_bucket_cannot_give_is_said(ml: Any, bare: Any, bucket: Any, clie
     model = Output(type="custom_model", path=f"{place}/model/", name="a-model")
     with pytest.raises(Exception, match="lies outside"):
         ml.jobs.create_or_update(command(command="true", environment=bare, outputs={"x": model}))
+
+
+def test_outputs_without_a_path_go_to_the_default_datastore(
+    ml: Any, bare: Any, bucket: Any, client_environment: ZaffreServer
+) -> None:
+    from azure.ai.ml import Output, command
+
+    server = client_environment
+    outputs = {
+        "x": Output(type="uri_folder"),
+        "y": Output(type="uri_file", path="azureml://datastores/${{default_datastore}}/paths/named/y.txt"),
+        "model": Output(type="custom_model", name="model-at-home"),
+    }
+    job = command(
+        command="echo x > ${{outputs.x}}/a; echo y > ${{outputs.y}}; echo m > ${{outputs.model}}/m",
+        environment=bare,
+        outputs=outputs,
+    )
+    try:
+        make_default(server, "jobs_s3")
+        name = ml.jobs.create_or_update(job).name
+    finally:
+        make_default(server, "workspaceblobstore")
+    assert server.wait_for_job(name) == "Completed", server.job_log(name)
+    assert bytes(obstore.get(bucket, f"azureml/{name}/x/a").bytes()) == b"x\n"
+    assert bytes(obstore.get(bucket, "named/y.txt").bytes()) == b"y\n"
+    assert "/datastores/workspaceblobstore/" in ml.models.get("model-at-home", label="latest").path
+
+
+def make_default(server: ZaffreServer, name: str) -> None:
+    path = f"{server.scope}/datastores/{name}?api-version=2024-10-01-preview&skipValidation=true"
+    properties = server.request("GET", path).json["properties"] | {"isDefault": True}
+    if name == "jobs_s3":
+        properties["credentials"] = {
+            "credentialsType": "AccountKey",
+            "secrets": {"secretsType": "AccountKey", "key": SECRET},
+        }
+    answer = server.request("PUT", path, {"properties": properties})
+    assert answer.status in (200, 201), answer.body

@@ -26,7 +26,8 @@ def remove(unit: Unit, workspace: Workspace, job: JobRow) -> None:
     logged = models.of_runs(unit.conn, workspace.id, run_ids)
     ids = [*run_ids, *(model.id for model in logged)]
     kept = _kept(_naming(unit.conn, workspace, ids), job, ids)
-    _delete(unit, workspace, workspace.container, output_folder(job.id, ""), kept)
+    for container in _output_containers(workspace, job):
+        _delete(unit, workspace, container, output_folder(job.id, ""), kept)
     for id_ in ids:
         _delete(unit, workspace, ARTIFACT_CONTAINER, f"{run_folder(id_)}/", kept)
     for model in logged:
@@ -35,6 +36,15 @@ def remove(unit: Unit, workspace: Workspace, job: JobRow) -> None:
     runs.delete(unit, [job.run, *(run.pk for run in below)])
     lineage.forget(unit, workspace.id, lineage.JOBS, job.id)
     unit.emit(workspace.id, "jobs", f"{workspace.id}/{job.id}", {"status": "Deleted"})
+
+
+def _output_containers(workspace: Workspace, job: JobRow) -> set[str]:
+    """Where outputs without a path of their own lie: in the datastore that was the default when the job came."""
+    given = job.server["resolved"].get("outputs", {})
+    unnamed = [name for name, output in job.body["properties"]["outputs"].items() if not output.get("uri")]
+    return {workspace.container} | {
+        given[name]["container"] for name in unnamed if given.get(name, {}).get("container")
+    }
 
 
 def _delete(unit: Unit, workspace: Workspace, container: str, prefix: str, kept: Sequence[str]) -> None:

@@ -18,13 +18,13 @@ from zaffre.services.kinds.computes import ANYWHERE, admit
 from zaffre.services.kinds.job_data import MODEL_TYPES, WRITABLE, asset_kind
 from zaffre.services.model_sources import uri_of
 from zaffre.services.places import Place, Places, datastore_uri, names_asset
-from zaffre.services.resources import Resources
+from zaffre.services.resources import ListQuery, Resources
 from zaffre.services.urls import inward
 from zaffre.services.workspaces import BLOB_STORE, Workspace, output_folder
 
 BLOB, WEB = "blob", "web"
-# Azure's own places in the path of an output: the job's name and the output's.
-_IN_PATH = re.compile(r"\$\{\{\s*(name|output_name)\s*\}\}")
+# Azure's own words in the path of an output: the names of the job, of the output and of the default datastore.
+_IN_PATH = re.compile(r"\$\{\{\s*(name|output_name|default_datastore)\s*\}\}")
 
 
 class Checks(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +100,10 @@ class JobSources:
     async def _output(self, workspace: Workspace, job: str, name: str, value: Document) -> Document:
         """Where an output goes. Of a uri_file that is the file itself, of anything else the folder."""
         field = f"properties.outputs.{name}.uri"
-        words = {"name": job, "output_name": name}
+        # A model is registered in the workspace's own storage, wherever the default lies.
+        model = value["jobOutputType"] in MODEL_TYPES and value.get("assetName")
+        store = BLOB_STORE if model else await self._default_store(workspace)
+        words = {"name": job, "output_name": name, "default_datastore": store}
         uri = _IN_PATH.sub(lambda match: words[match[1]], (value.get("uri") or "").strip())
         if names_asset(uri):
             raise InvalidInput(
@@ -110,19 +113,24 @@ class JobSources:
                 target=field,
             )
         if not uri:
-            uri = f"azureml://datastores/{BLOB_STORE}/paths/{output_folder(job, name)}/"
+            uri = f"azureml://datastores/{store}/paths/{output_folder(job, name)}/"
         if value["jobOutputType"] == "uri_file":
             uri += name if uri.endswith("/") else ""
         elif not uri.endswith("/"):
             uri += "/"
         await self._refuse_taken(workspace, name, value)
         place = await self._places.resolve(workspace, uri, field, outside=True)
-        if place.datastore and value.get("assetName") and value["jobOutputType"] in MODEL_TYPES:
+        if place.datastore and model:
             raise NotServed(
                 f"Field '{field}': a model is registered in a datastore of the workspace's own; '{place.datastore}' lies outside.",
                 target=field,
             )
         return _blob(workspace, place, uri)
+
+    async def _default_store(self, workspace: Workspace) -> str:
+        kind = self._resources.kinds["workspaces/datastores"]
+        rows, _ = await self._resources.page(workspace, kind, "", ListQuery(default_only=True, limit=1))
+        return rows[0].name if rows else BLOB_STORE
 
     async def _refuse_taken(self, workspace: Workspace, name: str, value: Document) -> None:
         """A version that exists will never be this job's output; better said before it runs for hours."""
