@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from click.testing import CliRunner
 
@@ -11,15 +12,18 @@ from zaffre.cli.main import cli
 
 
 def test_gc_says_what_goes_and_removes_it(server: ZaffreServer) -> None:
-    left = server.home / "jobs" / "no-workspace" / "no-job"
-    (left / "wd").mkdir(parents=True)
+    """An environment is what maintenance leaves alone, so nothing but the command removes it."""
+    key = "0" * 64
+    left = server.home / "environments" / key
+    left.mkdir(parents=True)
+    os.utime(left, (0, 0))
     home = ["gc", "--home", str(server.home)]
     look = CliRunner().invoke(cli, [*home, "--dry-run"], catch_exceptions=False)
-    assert (look.exit_code, "no-workspace/no-job" in look.output) == (0, True)
+    assert (look.exit_code, key[:12] in look.output) == (0, True), look.output
     assert left.exists()
     done = CliRunner().invoke(cli, [*home, "--json"], catch_exceptions=False)
     report = json.loads(done.output)
-    assert (report["dryRun"], report["jobFolders"], report["environments"]) == (False, ["no-workspace/no-job"], [])
+    assert (report["dryRun"], [one["key"] for one in report["environments"]]) == (False, [key])
     assert not left.exists()
 
 
