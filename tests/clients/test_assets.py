@@ -99,3 +99,13 @@ def test_an_unknown_workspace_names_the_command_that_makes_it(ml: Any) -> None:
 def test_what_is_not_served_says_so(ml: Any) -> None:
     with pytest.raises(Exception, match="does not serve the operation Schedules_List yet"):
         list(ml.schedules.list())
+
+
+def test_a_model_is_not_packaged_and_is_told_so(ml: Any, tmp_path: Path) -> None:
+    from azure.ai.ml.entities import AzureMLOnlineInferencingServer, Model, ModelPackage
+
+    (tmp_path / "weights").write_text("w")
+    ml.models.create_or_update(Model(name="unpackaged", path=str(tmp_path / "weights"), version="1"))
+    wish = ModelPackage(target_environment="packed", inferencing_server=AzureMLOnlineInferencingServer())
+    with pytest.raises(Exception, match="does not serve the operation ModelVersions_Package yet"):
+        ml.models.package("unpackaged", "1", wish)

@@ -147,6 +147,16 @@ def test_filters(store: Database, wanted: dict[str, Any], expected: str) -> None
     assert names(store, **wanted) == expected
 
 
+def test_the_newest_of_many_in_one_look(store: Database) -> None:
+    def archive_last(unit: Unit) -> None:
+        unit.conn.execute(sa.update(tables.resources).where(tables.resources.c.name == "V6").values(archived=True))
+
+    store.write_now(archive_last)
+    found = store.read_now(lambda conn: resources.newest(conn, "s", TYPE, ["ASSET", "other", "none"]))
+    assert found == {"asset": "V5", "other": "V1", "none": None}
+    assert store.read_now(lambda conn: resources.newest(conn, "s", TYPE, [])) == {}
+
+
 @pytest.mark.parametrize("order", ["created", "modified", "name"])
 @pytest.mark.parametrize("descending", [True, False])
 def test_pages_meet_without_a_gap(store: Database, order: str, descending: bool) -> None:

@@ -118,14 +118,13 @@ class Resources:
     async def latest(self, workspace: Workspace, kind: Kind, rows: list[Row]) -> dict[int, str | None]:
         """For containers: the name of the newest version that is not archived, by the container's key."""
 
-        def work(conn: sa.Connection) -> dict[int, str | None]:
-            found: dict[int, str | None] = {}
-            for row in rows:
-                version = assets.latest_version(conn, workspace.id, kind.type, row.name, archived=False)
-                found[row.pk] = version.name if version else None
-            return found
-
-        return await self.database.read(work) if kind.versioned else {}
+        if not kind.versioned or not rows:
+            return {}
+        names = {row.pk: row.name for row in rows}
+        newest = await self.database.read(
+            lambda conn: resources.newest(conn, workspace.id, f"{kind.type}/versions", list(names.values()))
+        )
+        return {pk: newest.get(resources.key(name)) for pk, name in names.items()}
 
     async def arrive(self, workspace: Workspace, kind: Kind, body: Document) -> Document:
         """The body, which its kind has accepted, with what only a look at the store can fill in or refuse."""

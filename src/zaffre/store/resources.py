@@ -12,6 +12,7 @@ from zaffre.errors import InvalidInput
 from zaffre.store import filters, links, tables
 from zaffre.store.filters import Pair
 from zaffre.store.inserts import insert as insert_into
+from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Actor, Unit, decode, encode
 
 _t = tables.resources
@@ -222,6 +223,22 @@ def select(conn: sa.Connection, scope: str, type_: str, wanted: Selection) -> li
     if wanted.offset:
         query = query.offset(wanted.offset)
     return [_row(found) for found in conn.execute(query).mappings()]
+
+
+def newest(conn: sa.Connection, scope: str, type_: str, parents: Sequence[str]) -> dict[str, str | None]:
+    """The version of each parent that was made last and is not archived, by the parent's key; one look at the index each."""
+    found: dict[str, str | None] = {}
+    for some in chunks((key(parent) for parent in parents), 200):  # SQLite joins at most 500 selects
+        given = sa.union_all(*(sa.select(sa.literal(parent, sa.Text).label("parent")) for parent in some)).cte("given")
+        last = (
+            sa.select(_t.c.name)
+            .where(_t.c.scope == scope, _t.c.type == type_, _t.c.parent == given.c.parent, _t.c.archived.is_(False))
+            .order_by(_t.c.pk.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        found.update(row._tuple() for row in conn.execute(sa.select(given.c.parent, last)))
+    return found
 
 
 def in_states(conn: sa.Connection, type_: str, states: tuple[str, ...]) -> list[Row]:

@@ -80,6 +80,16 @@ def routes(
                 action="workspaces/operations/read",
             )
         )
+    made.append(
+        Route(  # the SDK asks for it; the published operations have lost it
+            protocol="arm",
+            method="POST",
+            template=f"{WORKSPACE}/models/{{name}}/versions/{{version}}/package",
+            handler=not_served("ModelVersions_Package"),
+            operation="ModelVersions_Package",
+            action="workspaces/models/versions/package",
+        )
+    )
     return made
 
 
