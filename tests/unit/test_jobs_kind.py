@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from zaffre.errors import InvalidInput, NotServed
 from zaffre.services import kinds
 from zaffre.services.job_assets import Left, NotRegistered, bodies
+from zaffre.services.job_sources import target_of
 from zaffre.services.kinds.jobs import Command
 from zaffre.services.workspaces import Workspace
 from zaffre.store.jobs import JobRow
@@ -118,6 +119,27 @@ def row(**output: Any) -> JobRow:
         server={"resolved": resolved}, plan=None, node="n", events_applied=0, logs_stored=False, error=None, created_at=0,
         created_by="me", created_by_type="User", started_at=None, ended_at=None, modified_at=0,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pinned", "given", "uri"),
+    [
+        ({"uri": "azureml://long", "path": "p"}, None, "azureml://long"),
+        (None, None, f"azureml://{WORKSPACE.uri}/datastores/workspaceblobstore/paths/azureml/job/x/"),
+        (
+            {"account": "a", "container": "c", "path": "p"},
+            "azureml://datastores/d/paths/p",
+            f"azureml://{WORKSPACE.uri}/datastores/d/paths/p",
+        ),
+    ],
+)
+def test_outputs_of_jobs_from_older_servers_are_found(
+    pinned: dict[str, str] | None, given: str | None, uri: str
+) -> None:
+    job = msgspec.structs.replace(
+        row(uri=given), server={"resolved": {"outputs": {} if pinned is None else {"x": pinned}}}
+    )
+    assert target_of(WORKSPACE, job, "x")["uri"] == uri
 
 
 def test_an_output_becomes_the_asset_its_type_says() -> None:

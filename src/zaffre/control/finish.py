@@ -15,6 +15,7 @@ from zaffre.execution.data.capture import OutputFile, capture
 from zaffre.services import mlmodel, workspaces
 from zaffre.services.blobs import Blobs
 from zaffre.services.job_assets import Left
+from zaffre.services.job_sources import target_of
 from zaffre.services.kinds.job_data import DIRECT, WRITABLE
 from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace
 from zaffre.store.jobs import JobRow
@@ -88,10 +89,7 @@ async def _outputs(
     files: list[Kept] = []
     left: dict[str, Left] = {}
     for name, value in job.body["properties"]["outputs"].items():
-        target = job.server["resolved"]["outputs"].get(name) or {
-            "container": workspace.container,
-            "path": workspaces.output_folder(job.id, name),
-        }
+        target = target_of(workspace, job, name)
         datastore = target.get("datastore", "")
         if value["mode"] == DIRECT:
             left[name] = Left(
@@ -105,7 +103,8 @@ async def _outputs(
                 path = f"{target['path'].rstrip('/')}/{found.path}".lstrip("/")
                 files.append(Kept(target["container"], path, found.source, datastore))
             elif found.path == single:
-                files.append(Kept(target["container"], target["path"], found.source, datastore))
+                path = target["path"] + (single if target["path"].endswith("/") else "")
+                files.append(Kept(target["container"], path, found.source, datastore))
             else:
                 left_out.append(f"{found.path}: output '{name}' is one file, '{single}'")
         top = next((found.source for found in captured if found.path == mlmodel.NAME), None)

@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import InvalidInput, NotFound
+from zaffre.services.job_sources import target_of
 from zaffre.services.model_sources import uri_of
 from zaffre.services.places import Places
 from zaffre.services.run_filters import Wanted
@@ -83,7 +84,7 @@ class History:
             output = job.body["properties"]["outputs"].get(match["name"]) if job is not None else None
             if job is None or output is None:
                 return None
-            return job.server["resolved"]["outputs"][match["name"]]["uri"], output["jobOutputType"]
+            return target_of(workspace, job, match["name"])["uri"], output["jobOutputType"]
         try:
             found = await self._places.asset(workspace, asset, field, kinds=kinds)
         except NotFound:

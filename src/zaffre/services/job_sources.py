@@ -21,6 +21,7 @@ from zaffre.services.places import Place, Places, datastore_uri, names_asset
 from zaffre.services.resources import ListQuery, Resources
 from zaffre.services.urls import inward
 from zaffre.services.workspaces import BLOB_STORE, Workspace, output_folder
+from zaffre.store.jobs import JobRow
 
 BLOB, WEB = "blob", "web"
 # Azure's own words in the path of an output: the names of the job, of the output and of the default datastore.
@@ -172,6 +173,20 @@ def _blob(workspace: Workspace, place: Place, uri: str) -> Document:
         **msgspec.to_builtins(place),
         "uri": datastore_uri(workspace, uri) or uri_of(workspace, place),
     }
+
+
+def target_of(workspace: Workspace, job: JobRow, output: str) -> Document:
+    """Where an output of a job goes, as it was pinned; jobs of older servers have pinned less of it."""
+    pinned: Document = job.server["resolved"].get("outputs", {}).get(output) or {
+        "account": workspace.account,
+        "container": workspace.container,
+        "path": output_folder(job.id, output) + "/",
+    }
+    if "uri" in pinned:
+        return pinned
+    given = job.body["properties"]["outputs"][output].get("uri") or ""
+    place = Place(account=pinned["account"], container=pinned["container"], path=pinned["path"])
+    return _blob(workspace, place, given)
 
 
 def is_absent(value: Document) -> bool:
