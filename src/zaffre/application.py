@@ -173,7 +173,7 @@ class Application:
         actions = Actions(settings, database, datastores, jobs, endpoints)
         changes = WorkspaceChanges(database, kinds["workspaces"], workspaces)
         looks = (lambda: probes.edge(settings), probes.environments)
-        diagnosis = Diagnosis(database, vault, workspaces, blobs, settings.home, looks)
+        diagnosis = Diagnosis(database, vault, workspaces, blobs, settings.home, datastores.trouble, looks)
         self.gateway = Gateway(
             [
                 *health.routes(database, measures),

@@ -112,14 +112,18 @@ def test_pages_of_workspaces(server: ZaffreServer) -> None:
     assert server.request("GET", f"{path}?{ARM}&kind=Castle").status == 400
 
 
-def test_feature_stores_are_workspaces(rooms: Any) -> None:
-    from azure.ai.ml.entities import FeatureStore
+def test_feature_stores_are_workspaces(rooms: Any, tmp_path: Path) -> None:
+    """Their datastores are reached without a secret: the SDK uploads with its own token."""
+    from azure.ai.ml.entities import Data, FeatureStore
 
     made = rooms.feature_stores.begin_create(FeatureStore(name="features", location="local")).result()
     assert made.name == "features"
     assert [one.name for one in rooms.feature_stores.list()] == ["features"]
     stores = client_of("features").datastores.list()
     assert {one.credentials.type.lower() for one in stores} == {"none"}
+    (tmp_path / "a.txt").write_text("hello")
+    sent = client_of("features").data.create_or_update(Data(name="sent", path=str(tmp_path / "a.txt"), type="uri_file"))
+    assert "/datastores/workspaceblobstore/paths/" in sent.path
     rooms.feature_stores.begin_delete("features").result()
 
 
@@ -153,6 +157,13 @@ def test_a_diagnosis_finds_what_is_wrong(rooms: Any, server: ZaffreServer) -> No
     assert good.user_defined_route_results == [] and good.key_vault_results == []
     assert [one.code for one in good.other_results] == ["ImageBuildComputeMissing", "Examined"]
     assert not [one.code for one in good.storage_account_results if one.level == "Error"]
+    store = {"datastoreType": "AzureBlob", "accountName": "nowhere", "containerName": "c", "endpoint": "invalid"}
+    store["credentials"] = {"credentialsType": "Sas", "secrets": {"secretsType": "Sas", "sasToken": "sv=1&sig=x"}}
+    path = f"{scope('sick')}/datastores/far?{ARM}&skipValidation=true"
+    kept = server.request("PUT", path, {"properties": store})
+    assert kept.status == 201, kept.body
+    bad = rooms.workspaces.begin_diagnose("sick").result()
+    assert [one.code for one in bad.storage_account_results if one.level == "Error"] == ["DatastoreNotReachable"]
 
 
 @pytest.mark.parametrize(

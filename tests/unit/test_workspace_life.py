@@ -246,11 +246,25 @@ def test_a_replaced_key_retires(house: House) -> None:
 
 def test_a_diagnosis_tells_what_does_not_work(house: House) -> None:
     async def codes() -> set[str]:
-        examined = Diagnosis(house.database, house.vault, house.workspaces, house.blobs, house.folder, ())
+        parts = (house.database, house.vault, house.workspaces, house.blobs, house.folder)
+        examined = Diagnosis(*parts, trouble, ())
         return {one.code for one in await examined.examine(workspace)} - {"DiskNearlyFull", "DiskFull"}
+
+    async def trouble(_workspace: Workspace, name: str) -> str | None:
+        return f"{name} is far away" if name == "far" else None
 
     async def go() -> None:
         assert await codes() == {"Examined"}
+        for name in ("far", "near"):
+            await house.database.write(
+                lambda unit, name=name: resources.insert(  # type: ignore[misc]
+                    unit, PLATFORM, workspace.id, "workspaces/datastores", name, {"properties": {}}, {}
+                )
+            )
+        assert await codes() == {"DatastoreNotReachable", "Examined"}
+        await house.database.write(
+            lambda unit: unit.conn.execute(sa.delete(tables.resources).where(tables.resources.c.name == "far"))
+        )
         house.vault = Vault(house.folder / "another.key")
         house.workspaces = Workspaces(house.database, house.vault, "local")
         assert await codes() == {"SecretUnreadable", "Examined"}

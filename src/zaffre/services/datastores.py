@@ -145,6 +145,15 @@ class Datastores(Resources):
         row = await self.get(workspace, self.kinds[DATASTORE], "", name)
         return source_of(row.name, row.body["properties"], await self._sealed(workspace, name), self._folders)
 
+    async def trouble(self, workspace: Workspace, name: str) -> str | None:
+        """Why the datastore does not open now, as a PUT would find; None for one that does, or cannot be looked at."""
+        row = await self.get(workspace, self.kinds[DATASTORE], "", name)
+        try:
+            await self._check_opens(workspace, row.name, row.body["properties"], await self._sealed(workspace, name))
+        except InvalidInput as error:
+            return error.message.partition(" It was not kept")[0]
+        return None
+
     async def own_sas(self, workspace: Workspace, permissions: str = "racwdl", account: str = "") -> str:
         """A SAS for the workspace's own account, or one that stands for a datastore; both have the same key."""
         now = self.database.runtime.now()

@@ -35,6 +35,7 @@ AREAS = (
 
 LEAST_FREE = 2 * 1024**3
 LITTLE_FREE = 10 * 1024**3
+ANSWER_S = 20.0
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +51,9 @@ Probe = Callable[[], Awaitable[list[Finding]]]
 
 
 class Diagnosis:
-    """`probes` look at what services know nothing of: the edge, and what environments are built with."""
+    """`open_datastore` tells why one does not open, or None. `probes` look at what services know nothing of: the edge, and what
+    environments are built with.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Diagnosis:
         workspaces: Workspaces,
         blobs: Blobs,
         home: Path,
+        open_datastore: Callable[[Workspace, str], Awaitable[str | None]],
         probes: Sequence[Probe],
     ) -> None:
         self._database = database
@@ -66,11 +70,19 @@ class Diagnosis:
         self._workspaces = workspaces
         self._blobs = blobs
         self._home = home
+        self._open_datastore = open_datastore
         self._probes = tuple(probes)
 
     async def examine(self, workspace: Workspace) -> list[Finding]:
         """What is wrong, and last of all what was looked at."""
-        parts = (self._storage(workspace), self._datastores(workspace), self._secrets(workspace), self._disk())
+        parts = (
+            self._storage(workspace),
+            self._own_datastores(workspace),
+            self._named_compute(workspace),
+            self._other_datastores(workspace),
+            self._secrets(workspace),
+            self._disk(),
+        )
         done = await asyncio.gather(*parts, *(probe() for probe in self._probes))
         found = [one for part in done for one in part]
         summary = Finding(
@@ -97,7 +109,7 @@ class Diagnosis:
             [] if same else [_error(STORAGE, "StorageDamaged", "A blob was read with other bytes than were written.")]
         )
 
-    async def _datastores(self, workspace: Workspace) -> list[Finding]:
+    async def _own_datastores(self, workspace: Workspace) -> list[Finding]:
         found = []
         for name in (ws.BLOB_STORE, ws.ARTIFACT_STORE):
             row = await self._database.read(
@@ -114,7 +126,23 @@ class Diagnosis:
             except NotFound:
                 message = f"The container '{container}' behind the datastore '{name}' is gone."
                 found.append(_error(STORAGE, "ContainerMissing", message))
-        return found + await self._named_compute(workspace)
+        return found
+
+    async def _other_datastores(self, workspace: Workspace) -> list[Finding]:
+        """Those that lie elsewhere, each tried once, all at the same time."""
+        rows = await self._database.read(lambda conn: resources.listing(conn, workspace.id, ws.DATASTORE))
+
+        async def look(name: str) -> list[Finding]:
+            try:
+                trouble = await asyncio.wait_for(self._open_datastore(workspace, name), ANSWER_S)
+            except TimeoutError:
+                trouble = f"The datastore '{name}' did not answer within {ANSWER_S:.0f} s."
+            except (ZaffreError, InvalidTag) as error:
+                trouble = f"The datastore '{name}' cannot be opened: {error}"
+            return [_error(STORAGE, "DatastoreNotReachable", trouble)] if trouble else []
+
+        done = await asyncio.gather(*(look(row.name) for row in rows if not row.server.get("builtin")))
+        return [one for part in done for one in part]
 
     async def _named_compute(self, workspace: Workspace) -> list[Finding]:
         def work(conn: sa.Connection) -> str | None:
