@@ -14,7 +14,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from zaffre.errors import ZaffreError
 from zaffre.execution.files import remove_tree
 from zaffre.services.endpoints import DEPLOYMENT as ONLINE_DEPLOYMENT
 from zaffre.services.endpoints import ENDPOINT
@@ -97,8 +96,8 @@ class WorkspaceController:
             try:
                 self._waiting = await self.once()
                 await self.bury()
-            except ZaffreError as error:  # the database itself: its disk is full, or another program holds it
-                _log.error("workspaces cannot be looked at", extra={"error": error.message})
+            except Exception:  # noqa: BLE001  the database itself, say: its disk is full, or another program holds it
+                _log.exception("workspaces could not be looked at")
                 self._waiting = True
 
     async def _delete(self, row: Row) -> bool:
