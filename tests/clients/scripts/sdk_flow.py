@@ -12,12 +12,15 @@ import azure.ai.ml
 from azure.ai.ml import Input, MLClient, Output, command
 from azure.ai.ml.constants import AssetTypes
 from azure.ai.ml.entities import Data, Environment, ManagedOnlineDeployment, ManagedOnlineEndpoint, Model
+from azure.ai.ml.operations._run_operations import RunOperations
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 
 NAME = sys.argv[1]
 SOURCE = """
-import pathlib, sys
+import os, pathlib, sys, time
+while not os.path.exists(os.environ["GATE"]):
+    time.sleep(0.05)
 given, made, outputs = sys.argv[1:]
 text = pathlib.Path(given, "a.txt").read_text()
 print("read", text)
@@ -25,6 +28,18 @@ pathlib.Path(made, "twice.txt").write_text(text * 2)
 pathlib.Path("outputs").mkdir(exist_ok=True)
 pathlib.Path("outputs", "end.txt").write_text("end")
 """
+
+
+def open_when_looked_at(gate: Path) -> None:
+    """The SDK shows nothing of a job that is over when it first looks at it; so ours waits for that look."""
+    look = RunOperations.get_run_details
+
+    def looking(self, run_id: str):
+        seen = look(self, run_id)
+        gate.touch()
+        return seen
+
+    RunOperations.get_run_details = looking
 
 
 def main(folder: Path) -> dict:
@@ -52,9 +67,11 @@ def main(folder: Path) -> dict:
             inputs={"given": Input(type=AssetTypes.URI_FOLDER, path=f"azureml:{NAME}:{data.version}")},
             outputs={"made": Output(type=AssetTypes.URI_FOLDER)},
             environment=f"{NAME}@latest",
+            environment_variables={"GATE": str(folder / "gate")},
             experiment_name=NAME,
         )
     )
+    open_when_looked_at(folder / "gate")
     ml.jobs.stream(job.name)
     found["status"] = ml.jobs.get(job.name).status
     ml.jobs.download(job.name, download_path=str(folder / "got"), all=True)
