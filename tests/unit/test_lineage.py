@@ -13,6 +13,7 @@ from zaffre.errors import Conflict
 from zaffre.protocols.arm.listing import pairs
 from zaffre.services import assets, lineage, references
 from zaffre.services.lineage import Related
+from zaffre.services.tracking import Tracking
 from zaffre.services.urls import account_of, inward, outward
 from zaffre.store import blobs, links, resources
 from zaffre.store.database import Database
@@ -82,6 +83,31 @@ def test_both_ends_know(database: Database) -> None:  # noqa: F811
         "usedBy": [Related(type="onlineEndpoints/deployments", name="e/blue", role="model")],
         "uses": [],
     }
+
+
+def test_models_of_mlflow_know_their_run(database: Database) -> None:  # noqa: F811
+    """The files may lie under the run or under a logged model, whose id names no run."""
+    tracking = Tracking(database)
+
+    def make(unit: Unit) -> None:
+        experiment = tracking.ensure_experiment(unit, SCOPE, "e")
+        about: Any = {"status": "Running", "display_name": "r", "description": None, "user": "u"}
+        tracking.create_run(unit, SCOPE, "r1", experiment.pk, origin="mlflow", properties={}, tags={}, **about)
+
+    database.write_now(make)
+    folder = "azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid."
+    put(database, "models", "m", "1", modelUri=f"{folder}r1/model")
+    put(database, "models", "m", "2", modelUri=f"{folder}m-0123/artifacts", jobName="r1")
+    put(database, "models", "m", "3", modelUri=f"{folder}nobody/model")
+    made = []
+    for version in ("1", "2", "3"):
+        about = database.read_now(
+            lambda conn, version=version: lineage.about_version(conn, SCOPE, "workspaces/models/versions", "m", version)  # type: ignore[misc]
+        )
+        made.append(about["madeBy"])
+    assert made == [[Related(type="runs", name="r1", role="artifacts")]] * 2 + [[]]
+    makes = database.read_now(lambda conn: lineage.about_job(conn, SCOPE, "r1"))["makes"]
+    assert [one.name for one in makes] == ["m/1", "m/2"]
 
 
 def test_a_label_names_the_version_of_its_time(database: Database) -> None:  # noqa: F811

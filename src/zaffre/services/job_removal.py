@@ -35,6 +35,8 @@ def remove(unit: Unit, workspace: Workspace, job: JobRow) -> None:
             models.delete(unit, model.pk)
     runs.delete(unit, [job.run, *(run.pk for run in below)])
     lineage.forget(unit, workspace.id, lineage.JOBS, job.id)
+    for run in below:
+        lineage.forget(unit, workspace.id, lineage.RUNS, run.id)
     unit.emit(workspace.id, "jobs", f"{workspace.id}/{job.id}", {"status": "Deleted"})
 
 

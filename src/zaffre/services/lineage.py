@@ -26,6 +26,7 @@ from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Unit
 
 JOBS = "workspaces/jobs"
+RUNS = "workspaces/runs"  # what MLflow made without a job
 # In what we fill of a version: the job that made it, and the part of the job it was.
 MADE_BY, MADE_OF = "madeBy", "madeOf"
 _PATH_LIMIT = 400  # an index takes no endless text; longer places are known by their hash
@@ -77,16 +78,16 @@ def note_version(
         [Link(subject_type=type_, subject=subject, direction=USED, role=role, target=target) for role, target in found],
     )
     if server.get(MADE_BY):
-        maker = (str(server[MADE_BY]), str(server.get(MADE_OF, "artifacts")))
+        maker = (JOBS, str(server[MADE_BY]), str(server.get(MADE_OF, "artifacts")))
     else:
         known = _maker(unit.conn, scope, properties)
         if known is None:
             return server
         maker = known
-    job, role = maker
+    kind, run, role = maker
     target = target_of(type_, name, version)
-    links.add(unit, scope, [Link(subject_type=JOBS, subject=job, direction=MADE, role=role, target=target)])
-    return {**server, MADE_BY: job, MADE_OF: role}
+    links.add(unit, scope, [Link(subject_type=kind, subject=run, direction=MADE, role=role, target=target)])
+    return {**server, MADE_BY: run, MADE_OF: role}
 
 
 def forget(unit: Unit, scope: str, type_: str, subject: str) -> None:
@@ -132,8 +133,8 @@ def about_version(conn: sa.Connection, scope: str, type_: str, name: str, versio
 
 
 def about_job(conn: sa.Connection, scope: str, job: str) -> dict[str, list[Related]]:
-    """The assets a job uses and those made of its outputs."""
-    found = links.of(conn, scope, JOBS, job)
+    """The assets a job or a run uses and those made of its outputs."""
+    found = [link for type_ in (JOBS, RUNS) for link in links.of(conn, scope, type_, job)]
     return {"uses": _assets(found, USED), "makes": _assets(found, MADE)}
 
 
@@ -188,23 +189,28 @@ def _newest(conn: sa.Connection, scope: str, kind: str, name: str) -> str | None
     return found[0].name if found else None
 
 
-def _maker(conn: sa.Connection, scope: str, properties: dict[str, Any]) -> tuple[str, str] | None:
-    """The job that made what a version names, and the output it is."""
+def _maker(conn: sa.Connection, scope: str, properties: dict[str, Any]) -> tuple[str, str, str] | None:
+    """Who made what a version names, as type, name and the output it is: a job, or a run that MLflow made."""
     uri = str(properties.get("modelUri") or properties.get("dataUri") or "")
+    for run, role in _makers(conn, scope, uri, properties.get("jobName")):
+        found = runs.find(conn, scope, run)
+        if found is not None:
+            return JOBS if found[2] == "job" else RUNS, run, role
+    return None
+
+
+def _makers(conn: sa.Connection, scope: str, uri: str, given: Any) -> Iterator[tuple[str, str]]:
+    """Whoever may have made it, the likeliest first. A folder of artifacts may be a logged model's, which is no run."""
     if match := _OUTPUT.fullmatch(uri):
-        found = (match["job"], f"outputs.{match['name']}")
-    elif match := _ARTIFACT.fullmatch(uri):
-        found = (match["job"], "artifacts")
-    elif properties.get("jobName"):
-        found = (str(properties["jobName"]), "artifacts")
-    elif f"/{UPLOADS}/" in uri:
-        return None
-    else:
-        makers = [link for link in links.to(conn, scope, _places_above(conn, scope, uri)) if link.direction == MADE]
-        if not makers:
-            return None
-        found = (makers[-1].subject, makers[-1].role)
-    return found if runs.find(conn, scope, found[0]) is not None else None
+        yield match["job"], f"outputs.{match['name']}"
+    if match := _ARTIFACT.fullmatch(uri):
+        yield match["job"], "artifacts"
+    if given:
+        yield str(given), "artifacts"
+    if f"/{UPLOADS}/" not in uri:
+        for link in reversed(links.to(conn, scope, _places_above(conn, scope, uri))):
+            if link.direction == MADE:
+                yield link.subject, link.role
 
 
 def _places_above(conn: sa.Connection, scope: str, uri: str) -> list[str]:
