@@ -477,6 +477,7 @@ def foreign(ml: Any, server: ZaffreServer) -> Iterator[tuple[str, str, str]]:
     account = "zf" + server.request("GET", f"{path}?{ARM}").json["properties"]["workspaceId"].replace("-", "")[:20]
     yield account, keys.json["userStorageKey"], f"{server.address}/{account}.blob.core.windows.net"
     server.request("DELETE", f"{path}?{ARM}&forceToPurge=true")
+    eventually(lambda: server.request("GET", f"{path}?{ARM}").status, lambda status: status == 404, what="its end")
 
 
 def database_bytes(server: ZaffreServer) -> bytes:
