@@ -127,7 +127,7 @@ class Application:
         objects = Objects(settings.objects, runtime)
         self.workspaces = workspaces = Workspaces(database, vault, settings.location)
         self.keys = keys = ApiKeys(database)
-        tokens = Tokens(settings, runtime, lambda scope, run: _is_live(database, scope, run), keys.is_good)
+        tokens = Tokens(settings, runtime, lambda *run: _is_live(database, *run), keys.is_good)
         database.bells.listen(KEYS, tokens.end_key)
         blobs = Blobs(database, objects, workspaces)
         garbage = Garbage(settings, database, Collector(database, objects))
@@ -406,9 +406,9 @@ def _configuration(application: Gateway | Internal, settings: Settings) -> uvico
     )
 
 
-def _is_live(database: Database, scope: str, run_id: str) -> bool:
+def _is_live(database: Database, scope: str, run_id: str, born: int | None) -> bool:
     head = database.read_now(lambda conn: runs.head(conn, scope, run_id))
-    return head is not None and head.status not in job_rows.TERMINAL
+    return head is not None and head.status not in job_rows.TERMINAL and born in (None, head.created_at)
 
 
 def _check_command(command: str, inputs: Any, outputs: Any) -> None:

@@ -170,7 +170,7 @@ def test_who_may_ask(server: MlflowServer, run: str) -> None:
     status, answer = server.ask("GET", f"mlflow/runs/get?run_id={run}", token="nonsense")
     assert (status, answer["error_code"]) == (401, "UNAUTHENTICATED")
     assert server.ask("GET", f"mlflow/runs/get?run_id={run}", token=server.run_token("any"))[0] == 200
-    stranger = server.tokens.mint_run(server.other.id, "job", "me")[0]
+    stranger = server.tokens.mint_run(server.other.id, "job", "me", 1)[0]
     status, answer = server.ask("GET", f"mlflow/runs/get?run_id={run}", token=stranger)
     assert (status, answer["error_code"]) == (403, "PERMISSION_DENIED")
 

@@ -55,7 +55,7 @@ class Services:
         self.workspaces = Workspaces(self.database, Vault(self.settings.keys / "vault.key"), "local")
         self.blobs = Blobs(self.database, self.objects, self.workspaces)
         self.collector = Collector(self.database, self.objects)
-        self.tokens = Tokens(self.settings, self.clock, lambda _scope, _run: True)
+        self.tokens = Tokens(self.settings, self.clock, lambda *_: True)
         self.workspace = asyncio.run(self.workspaces.create(PLATFORM, "sub", "group", "one", {}))
         self.other = asyncio.run(self.workspaces.create(PLATFORM, "sub", "group", "two", {}))
         self.key = self.key_of(self.workspace)
@@ -68,7 +68,7 @@ class Services:
 
     def run_token(self, workspace: Workspace, run: str = "job1") -> str:
         assert MACHINE_LEARNING in self.tokens.audiences
-        return self.tokens.mint_run(workspace.id, run, "owner@example.org")[0]
+        return self.tokens.mint_run(workspace.id, run, "owner@example.org", 1)[0]
 
     def close(self) -> None:
         self.objects.close()

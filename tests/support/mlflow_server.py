@@ -53,7 +53,7 @@ class MlflowServer:
         self.objects = Objects(self.settings.objects, runtime)
         self.workspaces = Workspaces(self.database, vault, "local")
         self.blobs = Blobs(self.database, self.objects, self.workspaces)
-        self.tokens = Tokens(self.settings, runtime, lambda _scope, _run: True)
+        self.tokens = Tokens(self.settings, runtime, lambda *_: True)
         self.workspace = asyncio.run(self.workspaces.create(PLATFORM, "sub", "group", "one", {}))
         self.other = asyncio.run(self.workspaces.create(PLATFORM, "sub", "group", "two", {}))
         self.resources = Resources(self.database, vault, kinds.load())
@@ -91,7 +91,7 @@ class MlflowServer:
         return self.tokens.mint(OWNER, MACHINE_LEARNING)[0]
 
     def run_token(self, run: str) -> str:
-        return self.tokens.mint_run(self.workspace.id, run, OWNER.name)[0]
+        return self.tokens.mint_run(self.workspace.id, run, OWNER.name, 1)[0]
 
     def ask(
         self, method: str, path: str, body: Any = None, *, token: str | None = None, version: str = "2.0"

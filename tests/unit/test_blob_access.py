@@ -62,7 +62,7 @@ def test_a_jobs_token_reaches_its_own_workspace_only(server: BlobServer) -> None
     assert code_of(foreign) == (403, "AuthorizationFailed")
     found = server.database.read_now(lambda conn: conn.execute(tables.audit.select()).mappings().all())
     assert [row["outcome"] for row in found if row["action"] == "Get Blob"] == ["denied"]
-    server.tokens.end_run(server.workspace.id, "job-run")
+    server.tokens.end_run(server.workspace.id, "job-run", 1)
     assert server.request("GET", server.path(BOX, "run"), token=token)[0] == 401
 
 

@@ -107,7 +107,7 @@ def test_only_so_many_are_remembered(keys: ApiKeys, monkeypatch: pytest.MonkeyPa
 def test_a_route_takes_a_key_or_a_token_and_nothing_else(database: Database, keys: ApiKeys, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     clock = database.runtime
-    tokens = Tokens(settings, clock, lambda _scope, _run: True, keys.is_good)
+    tokens = Tokens(settings, clock, lambda *_: True, keys.is_good)
     database.bells.listen(keys_module.TOPIC, tokens.end_key)
 
     async def who(call: Call) -> Response:
@@ -124,7 +124,7 @@ def test_a_route_takes_a_key_or_a_token_and_nothing_else(database: Database, key
 
     assert status(key) == status(token) == 200
     assert {status(one) for one in ("zf_wrong", key + "x", key.upper(), "zf_", token[:-2], "x")} == {401}
-    again = Tokens(settings, clock, lambda _scope, _run: True, keys.is_good)
+    again = Tokens(settings, clock, lambda *_: True, keys.is_good)
     asyncio.run(keys.revoke(ME, keys_module.id_of(key)))
     assert status(key) == status(token) == 401
     with pytest.raises(Unauthenticated, match="revoked"):
@@ -134,7 +134,7 @@ def test_a_route_takes_a_key_or_a_token_and_nothing_else(database: Database, key
 def test_a_token_ends_with_its_key(database: Database, keys: ApiKeys, tmp_path: Path) -> None:
     clock = database.runtime
     assert isinstance(clock, Clock)
-    tokens = Tokens(Settings(home=tmp_path), clock, lambda _scope, _run: True, keys.is_good)
+    tokens = Tokens(Settings(home=tmp_path), clock, lambda *_: True, keys.is_good)
     owner = asyncio.run(keys.principal(asyncio.run(keys.ensure_owner(None))))
     _, key = asyncio.run(keys.create(ME, owner.id, "short", clock.time + 60_000))
     token, expires = tokens.mint(asyncio.run(keys.principal(key)), "https://ml.azure.com")

@@ -35,7 +35,7 @@ def ended() -> set[tuple[str, str]]:
 
 @pytest.fixture
 def tokens(tmp_path: Path, ended: set[tuple[str, str]]) -> Tokens:
-    return Tokens(Settings(home=tmp_path), Clock(), lambda scope, run: (scope, run) not in ended)
+    return Tokens(Settings(home=tmp_path), Clock(), lambda scope, run, _born: (scope, run) not in ended)
 
 
 def test_a_token_speaks_for_whom_it_was_minted(tokens: Tokens) -> None:
@@ -46,7 +46,7 @@ def test_a_token_speaks_for_whom_it_was_minted(tokens: Tokens) -> None:
 
 def test_keys_survive_a_restart(tmp_path: Path, tokens: Tokens) -> None:
     token, _ = tokens.mint(PERSON, STORAGE)
-    again = Tokens(Settings(home=tmp_path), Clock(), lambda _s, _r: True)
+    again = Tokens(Settings(home=tmp_path), Clock(), lambda *_: True)
     assert again.verify(token).role == OWNER
     assert [path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()] == [0o600]
 
@@ -81,7 +81,7 @@ def test_forgeries(tokens: Tokens, how: str, tmp_path: Path) -> None:
     elif how == "empty":
         bad = ""
     elif how == "other key":
-        other = Tokens(Settings(home=tmp_path / "other"), Clock(), lambda _s, _r: True)
+        other = Tokens(Settings(home=tmp_path / "other"), Clock(), lambda *_: True)
         bad, _ = other.mint(PERSON, MACHINE_LEARNING)
     elif how == "cut":
         bad = token[:-10]
@@ -100,14 +100,14 @@ def test_forgeries(tokens: Tokens, how: str, tmp_path: Path) -> None:
 
 def test_another_key_logs_nobody_out(tokens: Tokens, tmp_path: Path) -> None:
     user, _ = tokens.mint(PERSON, MACHINE_LEARNING)
-    job, _ = tokens.mint_run("scope", "job", "ada")
-    elsewhere = Tokens(Settings(home=tmp_path), Clock(), lambda _s, _r: True)  # another process on the same home
+    job, _ = tokens.mint_run("scope", "job", "ada", 1)
+    elsewhere = Tokens(Settings(home=tmp_path), Clock(), lambda *_: True)  # another process on the same home
     first = tokens.signing_keys()[0]
     second = tokens.rotate()
     new, _ = tokens.mint(PERSON, MACHINE_LEARNING)
     kids = [one["kid"] for one in tokens.jwks()["keys"]]
     assert kids == [second.kid, first.kid] and jwt.get_unverified_header(new)["kid"] == second.kid
-    restarted = Tokens(Settings(home=tmp_path), Clock(), lambda _s, _r: True)
+    restarted = Tokens(Settings(home=tmp_path), Clock(), lambda *_: True)
     for one in (tokens, elsewhere, restarted):
         assert one.verify(user) == one.verify(new) == PERSON
         assert one.verify(job).run == "job"
@@ -120,7 +120,7 @@ def test_an_old_key_ends_after_the_last_token_it_signed(tokens: Tokens) -> None:
     first = tokens.signing_keys()[0].kid
     assert tokens.tend() is False
     clock.ahead += AGE_MS
-    job, expires = tokens.mint_run("scope", "job", "ada")
+    job, expires = tokens.mint_run("scope", "job", "ada", 1)
     assert tokens.tend() is True
     shown = {one.kid: one for one in tokens.signing_keys()}
     assert len(shown) == 2 and not shown[first].signs
@@ -157,7 +157,7 @@ def test_a_change_of_keys_that_was_cut_short(tokens: Tokens, tmp_path: Path, mon
         with pytest.raises(KeyboardInterrupt):
             tokens.rotate()
     assert len(list((tmp_path / "keys").iterdir())) == 2
-    again = Tokens(Settings(home=tmp_path), Clock(), lambda _s, _r: True)
+    again = Tokens(Settings(home=tmp_path), Clock(), lambda *_: True)
     assert again.verify(token) == PERSON and len(again.signing_keys()) == 1
     assert len(list((tmp_path / "keys").iterdir())) == 1
 
@@ -167,7 +167,7 @@ def test_keys_of_the_first_version_are_read(tokens: Tokens, tmp_path: Path) -> N
     token, _ = tokens.mint(PERSON, MACHINE_LEARNING)
     (path,) = (tmp_path / "keys").iterdir()
     path.rename(path.with_name(f"signing-{path.stem.rpartition('-')[2]}.pem"))
-    again = Tokens(Settings(home=tmp_path), Clock(), lambda _s, _r: True)
+    again = Tokens(Settings(home=tmp_path), Clock(), lambda *_: True)
     assert again.verify(token) == PERSON
     again.rotate()
     assert again.verify(token) == PERSON and not again.signing_keys()[1].signs
@@ -182,16 +182,58 @@ def test_a_clock_that_was_put_back_does_not_bring_an_old_key_back(tokens: Tokens
 
 
 def test_a_runs_token_ends_with_its_run(tokens: Tokens) -> None:
-    token, _ = tokens.mint_run("scope", "job", "ada")
+    token, _ = tokens.mint_run("scope", "job", "ada", 1)
     found = tokens.verify(token)
     assert (found.role, found.run, found.scope) == (RUN, "job", "scope")
-    tokens.end_run("scope", "job")
+    tokens.end_run("scope", "job", 1)
     with pytest.raises(Unauthenticated, match="has ended"):
         tokens.verify(token)
 
 
+def test_a_later_run_of_the_same_name_is_another(tmp_path: Path) -> None:
+    """A job's name is free again when it is deleted: neither may the old token come back, nor the new one be refused."""
+    settings, live = Settings(home=tmp_path), {("scope", "job"): 1}
+    tokens = Tokens(settings, Clock(), lambda scope, run, born: live.get((scope, run)) == born)
+    old, _ = tokens.mint_run("scope", "job", "ada", 1)
+    tokens.verify(old)
+    tokens.end_run("scope", "job", 1)
+    live["scope", "job"] = 2
+    new, _ = tokens.mint_run("scope", "job", "ada", 2)
+    restarted = Tokens(settings, Clock(), lambda scope, run, born: live.get((scope, run)) == born)
+    for one in (tokens, restarted):
+        assert one.verify(new).run == "job"
+        with pytest.raises(Unauthenticated, match="has ended"):
+            one.verify(old)
+        made_of_it, _ = one.mint(one.verify(new), STORAGE)
+        assert one.verify(made_of_it).born == 2
+
+
+def test_a_run_that_ended_without_a_word_is_noticed(tokens: Tokens, ended: set[tuple[str, str]]) -> None:
+    """Runs that are no jobs are ended by whoever made them; nobody tells."""
+    token, _ = tokens.mint_run("scope", "run", "ada", 1)
+    tokens.verify(token)
+    ended.add(("scope", "run"))
+    tokens.verify(token)  # remembered
+    tokens._runtime.ahead = 61_000  # type: ignore[attr-defined]
+    with pytest.raises(Unauthenticated, match="has ended"):
+        tokens.verify(token)
+    ended.clear()  # MLflow goes on with it
+    assert tokens.verify(tokens.mint_run("scope", "run", "ada", 1)[0]).run == "run"
+
+
+def test_a_runs_token_ends_with_the_key_it_was_asked_with(tokens: Tokens, tmp_path: Path) -> None:
+    keyed = Principal(id="1", name="ada", key="0123456789abcdef", until=tokens.now() + 60_000)
+    good = Tokens(Settings(home=tmp_path), Clock(), lambda *_: True, lambda _key: True)
+    token, expires = good.mint_run("scope", "job", "ada", 1, keyed)
+    assert expires <= tokens.now() // 1000 + 60
+    assert good.verify(token).run == "job"
+    good.end_key("0123456789abcdef")
+    with pytest.raises(Unauthenticated, match="revoked"):
+        good.verify(token)
+
+
 def test_a_run_that_ended_before_the_restart(tokens: Tokens, ended: set[tuple[str, str]]) -> None:
-    token, _ = tokens.mint_run("scope", "job", "ada")
+    token, _ = tokens.mint_run("scope", "job", "ada", 1)
     ended.add(("scope", "job"))
     with pytest.raises(Unauthenticated, match="has ended"):
         tokens.verify(token)

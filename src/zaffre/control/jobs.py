@@ -254,7 +254,7 @@ class JobController:
         """Start the launcher; the executor sees to it that the command never starts twice."""
         folder = self._folder(job)
         plan = msgspec.convert(job.plan, JobPlan)
-        token, _ = self._tokens.mint_run(job.scope, job.id, job.created_by)
+        token, _ = self._tokens.mint_run(job.scope, job.id, job.created_by, job.created_at)
         plan = msgspec.structs.replace(
             plan,
             # What the user says comes last, and so wins.
@@ -319,7 +319,7 @@ class JobController:
                 except job_assets.NotRegistered as error:
                     outcome = outcomes.failed(error.code, error.message)
         await self._database.write(lambda unit: self._end(unit, workspace, job, outcome, made))
-        self._tokens.end_run(job.scope, job.id)
+        self._tokens.end_run(job.scope, job.id, job.created_at)
         await self._slots.release(_compute(job), job.run)
         await asyncio.to_thread(remove_tree, folder)
 
@@ -351,7 +351,7 @@ class JobController:
                 operations.end_all(unit, job.scope, f"jobs/{job.id}", operations.SUCCEEDED)
 
         await self._database.write(apply)
-        self._tokens.end_run(job.scope, job.id)
+        self._tokens.end_run(job.scope, job.id, job.created_at)
         await self._slots.release(_compute(job), job.run)
 
     # ---- what the states share

@@ -51,6 +51,7 @@ _RUN_DENIED_PREFIXES = (
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """A caller. `scope` limits a job's identity to one workspace (its id); owners have none.
 
+    `born` is when their run was made, in milliseconds since 1970: a later one may have its name.
     `key` is the id of the API key they came with, `until` its end in milliseconds since 1970: what is made by means of
     a key ends with it.
     """
@@ -61,6 +62,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     role: str = OWNER
     scope: str | None = None
     run: str | None = None
+    born: int | None = None
     key: str | None = None
     until: int | None = None
 

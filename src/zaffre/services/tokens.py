@@ -21,6 +21,8 @@ LIFETIME_S = 3600
 RUN_LIFETIME_S = 30 * 24 * 3600
 CACHE_SIZE = 20_000
 CLOCK_SKEW_S = 300
+LOOK_AGAIN_S = 60
+"""How long a run's token is remembered: a run that is no job is ended by whoever made it, and nobody tells."""
 
 STORAGE = "https://storage.azure.com"
 MACHINE_LEARNING = "https://ml.azure.com"
@@ -34,12 +36,13 @@ class Tokens:
         self,
         settings: Settings,
         runtime: Runtime,
-        is_live: Callable[[str, str], bool],
+        is_live: Callable[[str, str, int | None], bool],
         is_good: Callable[[str], bool] = lambda _key: False,
     ) -> None:
-        """`is_live` tells whether a run of a workspace has not ended, `is_good` whether the API key with an id is good.
+        """`is_live` tells whether a run of a workspace, made at that time, has not ended; None is whatever run has that name.
+        `is_good` tells whether the API key with an id is good.
 
-        Both are asked once a token; from then on `end_run` and `end_key` tell.
+        Both are asked when a token is not remembered; in between `end_run` and `end_key` tell.
         """
         self._is_live = is_live
         self._is_good = is_good
@@ -50,7 +53,7 @@ class Tokens:
         self._keys = SigningKeys(settings.keys, runtime.now, RUN_LIFETIME_S * 1000)
         self._cache: OrderedDict[bytes, tuple[int, str, Principal]] = OrderedDict()
         self._forgotten = 0
-        self._ended: set[tuple[str, str]] = set()
+        self._ended: set[tuple[str, str, int | None]] = set()
         self._ended_keys: set[str] = set()
         self._lock = threading.Lock()
 
@@ -86,7 +89,7 @@ class Tokens:
             "zf_role": principal.role,
         }
         if principal.run is not None:
-            claims |= {"zf_run": principal.run, "zf_scope": principal.scope}
+            claims |= {"zf_run": principal.run, "zf_scope": principal.scope, "zf_born": principal.born}
         if principal.key is not None:
             claims |= {"zf_key": principal.key}
         if principal.until is not None:
@@ -95,15 +98,20 @@ class Tokens:
             claims |= {"appid": principal.id, "azp": principal.id, "idtyp": "app"}
         return self._keys.sign(claims), expires
 
-    def mint_run(self, scope: str, run_id: str, user: str) -> tuple[str, int]:
-        """The token of one job. It ends with the job, whatever its own expiry says: plain mlflow never refreshes."""
+    def mint_run(
+        self, scope: str, run_id: str, user: str, born: int, asker: Principal | None = None
+    ) -> tuple[str, int]:
+        """The token of one run, which was made at `born`. It ends with the run, whatever its own expiry says.
+
+        Plain mlflow never refreshes. What somebody asks for by means of an API key ends with that key as well.
+        """
         now = self._runtime.now() // 1000
-        claims = {
+        expires = now + RUN_LIFETIME_S
+        claims: dict[str, Any] = {
             "iss": self._issuer,
             "aud": MACHINE_LEARNING,
             "iat": now,
             "nbf": now,
-            "exp": now + RUN_LIFETIME_S,
             "tid": TENANT,
             "oid": run_id,
             "sub": run_id,
@@ -112,8 +120,15 @@ class Tokens:
             "zf_role": RUN,
             "zf_run": run_id,
             "zf_scope": scope,
+            "zf_born": born,
         }
-        return self._keys.sign(claims), claims["exp"]  # type: ignore[return-value]
+        if asker is not None and asker.key is not None:
+            claims |= {"zf_key": asker.key}
+        if asker is not None and asker.until is not None:
+            claims |= {"zf_until": asker.until}
+            expires = min(expires, asker.until // 1000)
+        self._ended.discard((scope, run_id, born))  # MLflow goes on with runs that were over
+        return self._keys.sign({**claims, "exp": expires}), expires
 
     def verify(self, token: str, audiences: frozenset[str] | None = None) -> Principal:
         """Who `token` speaks for. Raises Unauthenticated when it is malformed, expired, ended or for somebody else."""
@@ -129,7 +144,7 @@ class Tokens:
                 if len(self._cache) > CACHE_SIZE:
                     self._cache.popitem(last=False)
         _, audience, principal = known
-        if principal.run is not None and (principal.scope or "", principal.run) in self._ended:
+        if principal.run is not None and (principal.scope or "", principal.run, principal.born) in self._ended:
             raise Unauthenticated(f"The token belongs to job '{principal.run}', which has ended.", code="ExpiredToken")
         if principal.key is not None and principal.key in self._ended_keys:
             raise Unauthenticated(
@@ -139,9 +154,9 @@ class Tokens:
             raise Unauthenticated(f"The token is for '{audience}', not for this service.", code="InvalidAudience")
         return principal
 
-    def end_run(self, scope: str, run_id: str) -> None:
-        """From now on the tokens of this run are refused."""
-        self._ended.add((scope, run_id))
+    def end_run(self, scope: str, run_id: str, born: int | None) -> None:
+        """From now on the tokens of this run are refused, also those of a version that did not say when it was made."""
+        self._ended |= {(scope, run_id, born), (scope, run_id, None)}
 
     def end_key(self, id_: str) -> None:
         """From now on the tokens that were got with this API key are refused."""
@@ -204,11 +219,15 @@ class Tokens:
             role=str(claims.get("zf_role", "")),
             scope=claims.get("zf_scope"),
             run=claims.get("zf_run"),
+            born=claims.get("zf_born"),
             key=claims.get("zf_key"),
             until=claims.get("zf_until"),
         )
         if principal.key is not None and not self._is_good(principal.key):
             self.end_key(principal.key)
-        if principal.run is not None and not self._is_live(principal.scope or "", principal.run):
-            self.end_run(principal.scope or "", principal.run)
-        return int(claims["exp"]), str(claims["aud"]), principal
+        until = int(claims["exp"])
+        if principal.run is not None:
+            until = min(until, self._runtime.now() // 1000 + LOOK_AGAIN_S)
+            if not self._is_live(principal.scope or "", principal.run, principal.born):
+                self.end_run(principal.scope or "", principal.run, principal.born)
+        return until, str(claims["aud"]), principal

@@ -214,7 +214,8 @@ class _Handlers:
             raise Denied(f"The token of job '{call.principal.run}' does not allow a token for '{run.head.id}'.")
         if run.head.status in jobs.TERMINAL:
             raise Denied(f"Run '{run.head.id}' has ended; it gets no more tokens.")
-        token, expires = self._tokens.mint_run(call.workspace.id, run.head.id, run.head.user)
+        head = run.head
+        token, expires = self._tokens.mint_run(call.workspace.id, head.id, head.user, head.created_at, call.principal)
         return json_answer(
             {"token": token, "expiryTimeUtc": iso(expires * 1000)}, headers={"cache-control": "no-store"}
         )
