@@ -32,6 +32,8 @@ from zaffre.store.unit import PLATFORM, Actor
 _MARK = "x-zaffre-of"
 """The header, never answered, that ties what a hidden blob keeps to the one state of the file that it was told of."""
 
+_NO_COPIES = "Copies within a datastore outside are not served; read the file and write it again."
+
 
 class OutsideFile(Protocol):
     @property
@@ -55,7 +57,9 @@ class OutsideStore(Protocol):
 
 
 class _Open(NamedTuple):
-    generation: int
+    """A store, and the datastore it was opened for. The key of a row does not tell: SQLite uses that of the last row again."""
+
+    of: tuple[str, int, int]
     store: OutsideStore
 
 
@@ -79,12 +83,12 @@ class OutsideAccounts:
         """The datastore behind the account as a service of blobs."""
         pk = account_pk(account)
         row = await self._database.read(lambda conn: resources.by_pk(conn, pk)) if pk is not None else None
-        if row is None:
+        if row is None or row.scope != workspace.id:
             raise NotFound(f"There is no storage account '{account}' on this server.")
-        known = self._open.get(row.pk)
-        if known is None or known.generation != row.generation:
+        known, of = self._open.get(row.pk), (row.scope, row.created_at, row.generation)
+        if known is None or known.of != of:
             source = await self._datastores.source(workspace, row.name)
-            known = _Open(row.generation, await asyncio.to_thread(self._open_store, row.name, source))
+            known = _Open(of, await asyncio.to_thread(self._open_store, row.name, source))
             self._open[row.pk] = known
         return OutsideBlobs(self._blobs, known.store, workspace, row)
 
@@ -176,11 +180,14 @@ class OutsideBlobs(Blobs):
         await self._remember(found, content, found.metadata)
         return await self.properties(account, container, name)
 
+    async def source(self, account: str, container: str, name: str, conditions: Conditions) -> Blob:
+        raise NotServed(_NO_COPIES)  # before anything is told of a file whose reading nobody has allowed
+
     async def copy_of(self, *_: object, **__: object) -> Blob:
-        raise NotServed("Copies within a datastore outside are not served; read the file and write it again.")
+        raise NotServed(_NO_COPIES)
 
     async def stage_range(self, *_: object, **__: object) -> None:
-        raise NotServed("Copies within a datastore outside are not served; read the file and write it again.")
+        raise NotServed(_NO_COPIES)
 
     async def delete(self, account: str, container: str, name: str, conditions: Conditions = cond.NONE) -> None:
         conditions.check_write(await self.properties(account, container, name), name)
