@@ -154,7 +154,10 @@ class _Log:
 
 @contextlib.contextmanager
 def _signed_in(logins: tuple[IndexLogin, ...]) -> Iterator[dict[str, str]]:
-    """A netrc file for uv that holds these before the operator's own, for as long as the build takes."""
+    """A netrc file for uv that holds these before the operator's own, for as long as the build takes.
+
+    And no cache: the one all builds share would give a page or a wheel to a workspace that may not fetch it.
+    """
     if not logins:
         yield {}
         return
@@ -166,7 +169,7 @@ def _signed_in(logins: tuple[IndexLogin, ...]) -> Iterator[dict[str, str]]:
             file.writelines(lines)
             if own.is_file():
                 file.write(own.read_text("utf-8"))
-        yield {"NETRC": str(netrc)}
+        yield {"NETRC": str(netrc), "UV_NO_CACHE": "1"}
 
 
 def _quoted(text: str) -> str:
