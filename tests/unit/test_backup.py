@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -292,6 +293,26 @@ def test_a_damaged_backup_is_not_restored(home: Home, tmp_path: Path) -> None:
     assert "has schema 9999" in damaged(f"{snapshot}/manifest.json", newer)
     other = json.dumps({**manifest, "database": "postgresql"}).encode()
     assert "set ZAFFRE_DATABASE_URL" in damaged(f"{snapshot}/manifest.json", other)
+
+
+@pytest.mark.parametrize("name", ["home/{away}", "home//{away}", "{away}", "home/../../{away}", "home/./x"])
+def test_a_backup_that_names_files_elsewhere_is_not_restored(home: Home, tmp_path: Path, name: str) -> None:
+    """Whoever wrote it: nothing is read or written outside of its folder and the home."""
+    made = save(home, tmp_path / "target")
+    folder, away = tmp_path / "target" / "snapshots" / made.name, tmp_path / "away"
+    path = folder / "manifest.json"
+    given = name.format(away=away)
+    laid = folder / given
+    laid.parent.mkdir(parents=True, exist_ok=True)
+    laid.write_text("x")
+    manifest = json.loads(path.read_bytes())
+    manifest["files"][given] = {"size": 1, "sha256": hashlib.sha256(b"x").hexdigest()}
+    path.chmod(0o600)
+    path.write_text(json.dumps(manifest))
+    before = tree(tmp_path)
+    with pytest.raises(BackupError, match="no name of a file"):
+        restored(tmp_path / "target", tmp_path / "other")
+    assert tree(tmp_path) == before
 
 
 def test_a_home_that_is_not_empty_is_refused_or_put_aside(home: Home, tmp_path: Path) -> None:

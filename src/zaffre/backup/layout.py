@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -96,16 +96,23 @@ class Target:
         return sorted(path.name for path in self.snapshots.iterdir() if _NAME.fullmatch(path.name))
 
     def manifest(self, name: str) -> Manifest:
-        """Raises BackupError when the snapshot is not there or not readable."""
+        """Raises BackupError when the snapshot is not there or not readable, or names what lies elsewhere."""
         path = self.snapshots / name / MANIFEST
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Manifest)
+            found = msgspec.json.decode(path.read_bytes(), type=Manifest)
         except FileNotFoundError:
             raise BackupError(
                 f"{self.path} has no snapshot '{name}'; it has {', '.join(self.names()) or 'none'}."
             ) from None
         except msgspec.DecodeError as error:
             raise BackupError(f"{path} is damaged ({error}); restore another snapshot.") from None
+        for given in (found.name, *found.files):
+            plain = PurePosixPath(given)
+            if plain.as_posix() != given or plain.is_absolute() or ".." in plain.parts:
+                raise BackupError(
+                    f"{path} is damaged ('{given[:100]}' is no name of a file); restore another snapshot."
+                )
+        return found
 
     def listed(self, name: str) -> Iterator[tuple[str, int]]:
         """Path below `objects` and size of all objects of a snapshot. Raises BackupError for what is no such path."""

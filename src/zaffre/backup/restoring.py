@@ -94,7 +94,7 @@ def _lay(target: Target, manifest: Manifest, settings: Settings, laid: Path, say
     say(f"Checking the snapshot {manifest.name} …")
     for name, entry in manifest.files.items():
         path = folder / name
-        if ".." in Path(name).parts or not path.is_file():
+        if not path.is_file():
             raise BackupError(f"The snapshot {manifest.name} lacks its file '{name}'; restore another one.")
         if path.stat().st_size != entry.size or digest(path) != entry.sha256:
             raise BackupError(f"The file '{name}' of the snapshot {manifest.name} was damaged; restore another one.")
