@@ -299,6 +299,14 @@ def test_a_bucket_and_a_folder_by_the_sdk(ml: Any, make: Any, server: ZaffreServ
     assert (read.protocol, read.endpoint) == ("s3", f"{s3.address}?region=eu-west-1")
     secret = server.request("POST", f"{server.scope}/datastores/sdk_s3/listSecrets?{ARM}", {}).json
     assert secret == {"secretsType": "AccountKey", "key": SECRET}
+    # A signature for one datastore opens neither another one nor the workspace's own account.
+    expirable = {"expirableSecret": True, "expireAfterHours": 1}
+    sas = server.request("POST", f"{server.scope}/datastores/sdk_s3/listSecrets?{ARM}", expirable).json["sasToken"]
+    for name in ("sdk_folder", "workspaceblobstore"):
+        other = ml.datastores.get(name)
+        place = f"/{other.account_name.rpartition('/')[2]}.blob.core.windows.net/{other.container_name}"
+        answer = server.request("GET", f"{place}?restype=container&comp=list&{sas}", token=None)
+        assert (answer.status, b"AuthenticationFailed" in answer.body) == (403, True)
     told = server.request("GET", f"{server.scope}/datastores/sdk_s3?{ARM}").json["properties"]["properties"]
     assert told == {
         "zaffre.zaffreType": "S3", "zaffre.bucketName": "b-1", "zaffre.region": "eu-west-1",
