@@ -175,6 +175,19 @@ task: {type: run_function, code: ./src, entry_script: train.py, environment: {im
     assert all(port.optional is False for port in found.inputs.values())
 
 
+def test_components_that_use_one_another_go_together(server: ZaffreServer) -> None:
+    version = "api-version=2024-01-01-preview"
+    base = f"{server.scope}/components/family"
+    step = {"type": "command", "componentId": f"azureml:{base}/versions/1"}
+    for number, spec_ in (("1", {"command": "true"}), ("2", {"type": "pipeline", "jobs": {"step": step}})):
+        made = server.request("PUT", f"{base}/versions/{number}?{version}", {"properties": {"componentSpec": spec_}})
+        assert made.status == 201, made.body
+    refused = server.request("DELETE", f"{base}/versions/1?{version}")
+    assert refused.status == 409 and "'family/2'" in refused.json["error"]["message"], refused.body
+    assert server.request("DELETE", f"{base}?{version}").status == 204
+    assert server.request("GET", f"{base}/versions/2?{version}").status == 404
+
+
 @pytest.mark.parametrize(
     ("spec_", "field"),
     [

@@ -104,9 +104,12 @@ def latest_version(
     return found[0] if found else None
 
 
-def delete_version(unit: Unit, actor: Actor, scope: str, row: Row) -> None:
-    """Delete a version, and the bytes that were uploaded for it alone. Raises Conflict while something needs it."""
-    lineage.refuse_if_needed(unit.conn, scope, row.type, row.parent, [row.name])
+def delete_version(unit: Unit, actor: Actor, scope: str, row: Row, *, all_go: bool = False) -> None:
+    """Delete a version, and the bytes that were uploaded for it alone. Raises Conflict while something needs it.
+
+    With `all_go` the asset's other versions go, too, and need nothing.
+    """
+    lineage.refuse_if_needed(unit.conn, scope, row.type, row.parent, [row.name], all_go=all_go)
     lineage.delete_version(unit, scope, row)
     container = resources.get(unit.conn, scope, row.type.rpartition("/")[0], row.parent, lock=True)
     held = container.server.get("mlflow", {}).get("aliases", {}) if container else {}

@@ -97,12 +97,18 @@ def forget(unit: Unit, scope: str, type_: str, subject: str) -> None:
     _reclaim(unit, scope, named)
 
 
-def refuse_if_needed(conn: sa.Connection, scope: str, type_: str, name: str, versions: Iterable[str]) -> None:
-    """Raise Conflict when something that may still read one of the versions would miss it. Jobs that are over need nothing."""
+def refuse_if_needed(
+    conn: sa.Connection, scope: str, type_: str, name: str, versions: Iterable[str], *, all_go: bool = False
+) -> None:
+    """Raise Conflict when something that may still read one of the versions would miss it. Jobs that are over need nothing.
+
+    With `all_go` every version of the asset is about to go, so they may name one another.
+    """
     targets = {target_of(type_, name, version): version for version in versions}
     for some in chunks(targets):
         for link in links.to(conn, scope, some):
-            if link.direction != USED:
+            own = link.subject_type == type_ and link.subject.startswith(f"{resources.key(name)}/")
+            if link.direction != USED or (all_go and own):
                 continue
             if link.subject_type == JOBS:
                 job = jobs.get(conn, scope, link.subject)

@@ -88,7 +88,7 @@ class RegisteredModels:
         def work(unit: Unit) -> None:
             model = self._model(unit.conn, workspace, name, lock=True)
             for row in rows.listing(unit.conn, workspace.id, VERSIONS, parent=name):
-                assets.delete_version(unit, actor, workspace.id, row)
+                assets.delete_version(unit, actor, workspace.id, row, all_go=True)
             rows.delete(unit, model.row.pk)
             _record(unit, actor, workspace, "delete", name)
 

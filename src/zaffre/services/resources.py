@@ -204,7 +204,7 @@ class Resources:
                 if kind.versioned
                 else ()
             ):
-                assets.delete_version(unit, actor, workspace.id, version)  # made since
+                assets.delete_version(unit, actor, workspace.id, version, all_go=True)  # made since
             lineage.forget(unit, workspace.id, kind.type, resources.subject_of(parent, row.name))
             resources.delete(unit, row.pk)
             self.vault.forget(unit, workspace.id, f"{kind.segment}/{resources.key(name)}/")
@@ -223,12 +223,12 @@ class Resources:
 
         def check(conn: sa.Connection) -> None:
             names = [row.name for row in resources.listing(conn, workspace.id, type_, parent=name)]
-            lineage.refuse_if_needed(conn, workspace.id, type_, name, names)
+            lineage.refuse_if_needed(conn, workspace.id, type_, name, names, all_go=True)
 
         def some(unit: Unit) -> bool:
             found = resources.listing(unit.conn, workspace.id, type_, parent=name, limit=DELETED_AT_ONCE)
             for row in found:
-                assets.delete_version(unit, actor, workspace.id, row)
+                assets.delete_version(unit, actor, workspace.id, row, all_go=True)
             return len(found) == DELETED_AT_ONCE
 
         await self.database.read(check)
