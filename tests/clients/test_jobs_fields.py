@@ -178,3 +178,30 @@ def test_a_fetched_job_is_changed_and_submitted_again(ml: Any, full: Any, client
     assert copy.name != full.name
     assert client_environment.wait_for_job(copy.name) == "Completed"
     assert ml.jobs.get(copy.name).command == full.command
+
+
+def test_a_registered_component_runs_as_a_job(ml: Any, client_environment: ZaffreServer, tmp_path: Path) -> None:
+    from azure.ai.ml import load_component
+
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "say.py").write_text("import sys\nprint('said', sys.argv[1:])\n")
+    (tmp_path / "component.yml").write_text(
+        """name: say_it
+version: "1"
+type: command
+inputs:
+  word: {type: string, default: hello}
+  times: {type: integer, optional: true}
+code: ./src
+environment: {image: "python:3.11"}
+command: python say.py ${{inputs.word}} $[[--times ${{inputs.times}}]]
+"""
+    )
+    ml.components.create_or_update(load_component(tmp_path / "component.yml"))
+    component = ml.components.get("say_it", version="1")
+    long, short = component(word="twice", times=2), component(word="once")
+    for node, said in ((long, ["twice", "--times", "2"]), (short, ["once"])):
+        node.environment = component.environment  # the SDK takes it from the node alone
+        job = ml.jobs.create_or_update(node)
+        assert client_environment.wait_for_job(job.name) == "Completed", client_environment.job_log(job.name)
+        assert client_environment.job_log(job.name) == f"said {said}\n"

@@ -58,7 +58,7 @@ class JobSources:
         return resolved
 
     def _check_expressions(self, properties: Document) -> None:
-        inputs = [name for name, value in properties["inputs"].items() if not is_absent(value)]
+        inputs = properties["inputs"]
         self._checks.command(properties["command"], inputs, properties["outputs"])
         for name, text in properties["environmentVariables"].items():
             try:
@@ -187,11 +187,6 @@ def target_of(workspace: Workspace, job: JobRow, output: str) -> Document:
     given = job.body["properties"]["outputs"][output].get("uri") or ""
     place = Place(account=pinned["account"], container=pinned["container"], path=pinned["path"])
     return _blob(workspace, place, given)
-
-
-def is_absent(value: Document) -> bool:
-    """Whether an input is an optional one that was given no value."""
-    return value["jobInputType"] == "literal" and value.get("value") is None
 
 
 def _check_web(url: str, value: Document, field: str) -> None:

@@ -43,14 +43,18 @@ def asset_kind(output: Document) -> str:
     return f"workspaces/{'models' if output['jobOutputType'] in MODEL_TYPES else 'data'}/versions"
 
 
+def is_absent(name: str, given: Document) -> bool:
+    """Whether an input is an optional one that was given no value: the SDK sends a literal null, which Azure never answers."""
+    _check_name(name, "properties.inputs")
+    return given["jobInputType"].lower() == "literal" and given.get("value") is None
+
+
 def complete_input(name: str, given: Document) -> Document:
     """An input as it is kept. One that is not literal gets the mode the service fills in (wire.md §12.19)."""
     field = f"properties.inputs.{name}"
-    _check_name(name, "properties.inputs")
     kind = given["jobInputType"].lower()
     if kind == "literal":
-        value = given.get("value")
-        return {**given, "jobInputType": kind, "value": None if value is None else text_of(value)}
+        return {**given, "jobInputType": kind, "value": text_of(given["value"])}
     if kind not in TYPES:
         raise _wrong(f"{field}.jobInputType", f"'{given['jobInputType']}' is not one of literal, {', '.join(TYPES)}.")
     if not given.get("uri"):

@@ -10,7 +10,7 @@ import msgspec
 from zaffre.errors import InvalidInput, NotServed
 from zaffre.services.durations import seconds
 from zaffre.services.kinds.base import Document, Kind, Show, Texts, check, spelled, texts
-from zaffre.services.kinds.job_data import Input, Output, complete_input, complete_output
+from zaffre.services.kinds.job_data import Input, Output, complete_input, complete_output, is_absent
 from zaffre.store.resources import Row
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
@@ -125,7 +125,7 @@ def _complete(properties: Document) -> Document:
         "properties": texts(properties.get("properties")),
         "environmentVariables": texts(properties.get("environmentVariables")),
         "resources": _resources(properties.get("resources") or {}),
-        "inputs": _each(complete_input, properties.get("inputs")),
+        "inputs": _each(complete_input, _given(properties.get("inputs"))),
         "outputs": _each(complete_output, properties.get("outputs")),
         "services": _each(_service, properties.get("services")),
         "isArchived": bool(properties.get("isArchived")),
@@ -209,6 +209,10 @@ def _service(name: str, given: Document) -> Document:
     for filled in ("status", "errorMessage", "endpoint"):
         kept.pop(filled, None)
     return kept
+
+
+def _given(inputs: Document | None) -> Document:
+    return {name: value for name, value in (inputs or {}).items() if value and not is_absent(name, value)}
 
 
 def _each(complete: Any, given: Document | None) -> Document:
