@@ -72,7 +72,10 @@ class Evaluation:
         if kind == "pattern":
             wild = _WILD.search(path)
             fixed = path[: wild.start()] if wild else path
-            form = re.compile(_regex(path))
+            try:
+                form = re.compile(_regex(path))
+            except re.error:
+                raise _wrong(name, f"has a pattern that is none: '{path[:200]}'") from None
             found = [
                 blob
                 for blob in await self._blobs.tree(place.account, place.container, fixed)
@@ -96,7 +99,7 @@ def _parsed(text: bytes, name: str) -> tuple[list[tuple[str, str]], list[tuple[s
 
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _wrong(name, f"is not valid YAML: {error}") from None
     paths = document.get("paths") if isinstance(document, dict) else None
     if not isinstance(paths, list) or not paths:
@@ -113,7 +116,7 @@ def _parsed(text: bytes, name: str) -> tuple[list[tuple[str, str]], list[tuple[s
 def _step(step: Any, name: str) -> tuple[str, int]:
     word = next(iter(step), None) if isinstance(step, dict) else step
     count = step[word] if isinstance(step, dict) and word in ("skip", "take") else None
-    if not isinstance(count, int) or count < 0:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise _wrong(
             name,
             f"has the step '{str(word)[:100]}', which is for records; of the steps for files, skip and take are carried out. Use "
