@@ -65,6 +65,11 @@ def listed(store: Store, prefix: str = "") -> list[tuple[str, int]]:
     return [(found.path, found.size) for found in store.list(prefix)]
 
 
+def children(store: Store, folder: str) -> tuple[list[str], list[str]]:
+    folders, files = store.children(folder)
+    return sorted(folders), sorted(found.path for found in files)
+
+
 def test_what_is_put_is_listed_and_read(source: Source, tmp_path: Path) -> None:
     store = open_store(source, "outside")
     put(store, tmp_path, "a/b c.txt", b"spaces")
@@ -75,6 +80,9 @@ def test_what_is_put_is_listed_and_read(source: Source, tmp_path: Path) -> None:
     assert [found.path for found in store.list("a")] == ["a/b c.txt", "a/ü%41#?.txt"], "'ab' does not lie below 'a'"
     assert listed(store, "ab") == [("ab", 9)], "one file by its name"
     assert store.list("nothing/here") == []
+    assert children(store, "") == (["a"], ["ab"])
+    assert children(store, "a") == ([], ["a/b c.txt", "a/ü%41#?.txt"])
+    assert children(store, "nothing") == ([], [])
     assert b"".join(store.read("a/ü%41#?.txt")) == b"odd"
     assert b"".join(store.read("a/b c.txt", 1, 3)) == b"ga"
     assert b"".join(store.read("a/b c.txt", 2)) == b"ain"
@@ -161,6 +169,10 @@ def test_a_link_that_leads_out_is_not_followed(folder: FolderSource, tmp_path: P
     store = open_store(folder, "local")
     with pytest.raises(StoreError, match="leads out"):
         store.list("")
+    with pytest.raises(StoreError, match="leads out"):
+        store.children("")
+    with pytest.raises(StoreError, match="leads out"):
+        store.children("dir")
     with pytest.raises(StoreError, match="leads out"):
         store.list("file")
     with pytest.raises(StoreError, match="leads out"):

@@ -50,6 +50,7 @@ class OutsideStore(Protocol):
     """What execution's stores can do; they are handed in, since services reach no network."""
 
     def list(self, prefix: str) -> Sequence[OutsideFile]: ...
+    def children(self, folder: str) -> tuple[Sequence[str], Sequence[OutsideFile]]: ...
     def head(self, path: str) -> OutsideFile | None: ...
     def read(self, path: str, start: int = 0, end: int | None = None) -> Iterator[bytes]: ...
     def put(self, path: str, source: Path) -> None: ...
@@ -216,20 +217,18 @@ class OutsideBlobs(Blobs):
     async def listing(
         self, account: str, container: str, *, prefix: str = "", delimiter: str = "", start: str = "", limit: int = 5000
     ) -> Page:
-        """A list looks at all below the folder that the prefix begins with; metadata is not told in lists."""
+        """With a delimiter one folder is looked at, without one all below it. Metadata is not told in lists."""
         if delimiter not in ("", "/"):
             raise NotServed(f"The delimiter '{delimiter[:20]}' is not served for a datastore outside; '/' is.")
-        files = await asyncio.to_thread(self._store.list, prefix.rpartition("/")[0])
-        entries: dict[str, Blob | str] = {}
-        for file in files:
-            rest = file.path.removeprefix(prefix)
-            if not file.path.startswith(prefix):
-                continue
-            if delimiter and delimiter in rest:
-                folder = prefix + rest.partition(delimiter)[0] + delimiter
-                entries.setdefault(folder, folder)
-            else:
-                entries[file.path] = _blob(file, None)
+        folder = prefix.rpartition("/")[0]
+        folders: Sequence[str] = ()
+        if delimiter:
+            folders, files = await asyncio.to_thread(self._store.children, folder)
+        else:
+            files = await asyncio.to_thread(self._store.list, folder)
+        entries: dict[str, Blob | str] = {f"{path}/": f"{path}/" for path in folders}
+        entries |= {file.path: _blob(file, None) for file in files}
+        entries = {name: entry for name, entry in entries.items() if name.startswith(prefix)}
         names = sorted(name for name in entries if name >= start)
         following = names[limit] if len(names) > limit else None
         return Page(entries=[entries[name] for name in names[:limit]], next=following)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from zaffre.execution.data.capture import capture
@@ -41,6 +41,23 @@ class FolderStore:
             more = f", and {len(refused) - 3} more" if len(refused) > 3 else ""
             raise StoreError(f"Datastore '{self._name}' has what cannot be read: {'; '.join(refused[:3])}{more}.")
         return [_found(f"{prefix}/{file.path}" if prefix else file.path, file.source) for file in files]
+
+    def children(self, folder: str) -> tuple[Sequence[str], Sequence[Found]]:
+        real = Path(os.path.realpath(self._base / self._checked(folder) if folder else self._base))
+        if not real.is_relative_to(self._base):
+            raise self._escapes(folder)
+        folders: list[str] = []
+        files: list[Found] = []
+        for entry in os.scandir(real) if real.is_dir() else ():
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            place = Path(os.path.realpath(entry.path))
+            if not place.is_relative_to(self._base):
+                raise self._escapes(path)
+            if place.is_dir():
+                folders.append(path)
+            elif place.is_file():
+                files.append(_found(path, place))
+        return folders, files
 
     def head(self, path: str) -> Found | None:
         real = Path(os.path.realpath(self._base / self._checked(path)))

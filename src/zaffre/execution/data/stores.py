@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,10 @@ _QUERY = re.compile(r"\?[^\s\"')>]*")
 class Store(Protocol):
     def list(self, prefix: str) -> list[Found]:
         """Every file whose path is `prefix` or lies below the folder `prefix`, by path; '' is the whole store."""
+        ...
+
+    def children(self, folder: str) -> tuple[Sequence[str], Sequence[Found]]:
+        """The folders and the files right below a folder, '' for the store itself; paths are from the store on."""
         ...
 
     def head(self, path: str) -> Found | None:
@@ -138,6 +142,12 @@ class _Objects:
             if whole and not any(one.path == whole[cut:] for one in found) and (one := self.head(prefix.strip("/"))):
                 found.append(one)
         return sorted(found)
+
+    def children(self, folder: str) -> tuple[Sequence[str], Sequence[Found]]:
+        cut = len(self._prefix) + 1 if self._prefix else 0
+        with _told(self._name, folder):
+            found = obstore.list_with_delimiter(self._store, self._key(folder) or None)
+            return [path[cut:] for path in found["common_prefixes"]], [self._found(meta) for meta in found["objects"]]
 
     def head(self, path: str) -> Found | None:
         with _told(self._name, path):
