@@ -56,6 +56,7 @@ from zaffre.store.unit import Unit
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 LAUNCH_ATTEMPTS = 3
 CORES = max(2, os.cpu_count() or 1)
+CLEAR_AGAIN_S = (0.05, 0.2, 1, 3)
 BACK_OFF_S = (0.2, 1, 5, 15, 30)
 
 _log = logging.getLogger("zaffre.jobs")
@@ -321,7 +322,7 @@ class JobController:
         await self._database.write(lambda unit: self._end(unit, workspace, job, outcome, made))
         self._tokens.end_run(job.scope, job.id, job.created_at)
         await self._slots.release(_compute(job), job.run)
-        await asyncio.to_thread(remove_tree, folder)
+        await _clear(folder)
 
     def _end(
         self, unit: Unit, workspace: Workspace, job: JobRow, outcome: dict[str, Any], made: dict[str, Document]
@@ -463,6 +464,18 @@ def _compute(job: JobRow) -> str:
 def _priority(job: JobRow) -> int:
     found: int = (job.body["properties"].get("queueSettings") or {}).get("priority") or MEDIUM
     return found
+
+
+async def _clear(folder: Path) -> None:
+    """Remove the folder of a job that is over. Its launcher may still be about to leave, and tidies up itself meanwhile."""
+    for pause in CLEAR_AGAIN_S:
+        try:
+            await asyncio.to_thread(remove_tree, folder)
+        except OSError:
+            await asyncio.sleep(pause)
+        else:
+            return
+    _log.warning("a job's folder is left to maintenance", extra={"folder": str(folder)})
 
 
 def _bound(text: str, laid: Layout) -> str:
