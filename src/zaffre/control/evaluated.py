@@ -5,8 +5,11 @@ Only what says which files there are is carried out. A table that reads records 
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import posixpath
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -21,6 +24,8 @@ from zaffre.store.blobs import BlobInfo
 _TABLE = "MLTable"
 _KINDS = ("file", "folder", "pattern")
 _WILD = re.compile(r"[*?\[]")
+_TOKENS = re.compile(r"\*\*/|\*\*|\*|\[!?[^\]/]+\]|.", re.DOTALL)
+_STARS = ("**/", "**", "*")
 _LIMIT = 1 << 20
 
 
@@ -73,14 +78,11 @@ class Evaluation:
             wild = _WILD.search(path)
             fixed = path[: wild.start()] if wild else path
             try:
-                form = re.compile(_regex(path))
+                fits = matcher(path)
             except re.error:
                 raise _wrong(name, f"has a pattern that is none: '{path[:200]}'") from None
-            found = [
-                blob
-                for blob in await self._blobs.tree(place.account, place.container, fixed)
-                if form.fullmatch(blob.name)
-            ]
+            below = await self._blobs.tree(place.account, place.container, fixed)
+            found = await asyncio.to_thread(lambda: [blob for blob in below if fits(blob.name)])
         else:
             prefix = path if kind == "file" else f"{path}/" if path else ""
             found = await self._blobs.tree(place.account, place.container, prefix)
@@ -125,19 +127,52 @@ def _step(step: Any, name: str) -> tuple[str, int]:
     return str(word), count
 
 
-def _regex(pattern: str) -> str:
-    """A pattern of paths as a regular expression: `*` and `?` stay in a folder, `**` goes through all below it."""
-    made, rest = "", pattern
-    while rest:
-        if rest.startswith("**/"):
-            made, rest = made + "(?:[^/]+/)*", rest[3:]
-        elif rest.startswith("**"):
-            made, rest = made + ".*", rest[2:]
-        elif match := re.match(r"\[!?[^\]/]+\]", rest):
-            made, rest = made + match[0].replace("[!", "[^").replace("\\", "\\\\"), rest[match.end() :]
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a path fits: `*`, `?` and `[…]` stay in a folder, `**/` is any folders or none, another `**` anything.
+
+    Read letter by letter, so the time is at most the path's length times the pattern's: a regular expression of several
+    stars may take years for one path. Raises re.error for a range that is none.
+    """
+    steps = _TOKENS.findall(pattern)
+    tests = [re.compile(_letter(step), re.DOTALL).fullmatch for step in steps]
+
+    def closed(states: set[int]) -> frozenset[int]:
+        """And where one is as well, since stars may stand for nothing."""
+        for state in sorted(states):
+            while state < len(steps) and steps[state] in _STARS:
+                state += 1
+                states.add(state)
+        return frozenset(states)
+
+    @functools.lru_cache(4096)
+    def after(states: frozenset[int], inside: frozenset[int], letter: str) -> tuple[frozenset[int], frozenset[int]]:
+        """`inside` are the `**/` that are in the middle of a folder's name, and cannot be left there."""
+        if letter == "/":
+            going, inside = set(inside), frozenset()
         else:
-            made, rest = made + {"*": "[^/]*", "?": "[^/]"}.get(rest[0], re.escape(rest[0])), rest[1:]
-    return made
+            going, inside = set(), inside | {state for state in states if steps[state : state + 1] == ["**/"]}
+        for state in states - {len(steps)}:
+            step = steps[state]
+            if step == "**" or (step == "*" and letter != "/"):
+                going.add(state)
+            elif step not in _STARS and (letter != "/" or step == "/") and tests[state](letter):
+                going.add(state + 1)
+        return closed(going), inside
+
+    def fits(path: str) -> bool:
+        states, inside = closed({0}), frozenset[int]()
+        for letter in path:
+            states, inside = after(states, inside, letter)
+        return len(steps) in states
+
+    return fits
+
+
+def _letter(step: str) -> str:
+    """The regular expression of a step that stands for one letter."""
+    if len(step) > 1 and step.startswith("["):
+        return step.replace("[!", "[^").replace("\\", "\\\\")
+    return "." if step == "?" else re.escape(step)
 
 
 def _wrong(name: str, what: str) -> InvalidInput:
