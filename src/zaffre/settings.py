@@ -113,12 +113,13 @@ def load(home: Path | None = None, environ: dict[str, str] | None = None) -> Set
     }
     given = {name: value for name, value in text.items() if value}
     names = tuple(n.strip() for n in env.get("ZAFFRE_NAMES", "").split(",") if n.strip())
+    place = (home or default_home()).absolute()
     return Settings(
-        home=(home or default_home()).absolute(),
+        home=place,
         port=_port(env.get("ZAFFRE_PORT", "")),
         edge=env.get("ZAFFRE_EDGE", "1") != "0",
         names=names,
-        data_folders=_folders(env.get("ZAFFRE_DATA_FOLDERS", "")),
+        data_folders=_folders(env.get("ZAFFRE_DATA_FOLDERS", ""), place),
         **given,
     )
 
@@ -131,11 +132,17 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _folders(text: str) -> tuple[Path, ...]:
+def _folders(text: str, home: Path) -> tuple[Path, ...]:
+    """Whoever may make a datastore reads all below them, so the keys must not lie there."""
     found = tuple(Path(part) for part in text.split(":") if part.strip())
     for path in found:
         if not path.is_absolute() or path == Path("/"):
             raise ValueError(
                 f"ZAFFRE_DATA_FOLDERS names '{path}'; expected absolute folders other than '/', parted by ':'."
+            )
+        real, own = path.resolve(), home.resolve()
+        if own.is_relative_to(real) or real.is_relative_to(own):
+            raise ValueError(
+                f"ZAFFRE_DATA_FOLDERS names '{path}', which holds or lies in Zaffre's own home, {home}; name other folders."
             )
     return found

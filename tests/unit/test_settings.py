@@ -1,10 +1,12 @@
-"""Which Host headers are ours: what links are written for, and what tokens may be asked for."""
+"""Which Host headers are ours: what links are written for, and what tokens may be asked for; which folders may be opened."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from zaffre.settings import Settings
+import pytest
+
+from zaffre.settings import Settings, load
 
 
 def hosts(port: int, *names: str) -> frozenset[str]:
@@ -25,3 +27,15 @@ def test_a_name_may_have_a_port_of_its_own() -> None:
 
 def test_port_443_may_be_left_out() -> None:
     assert hosts(443, "ml.example.org") >= {"localhost", "localhost:443", "ml.example.org", "ml.example.org:443"}
+
+
+@pytest.mark.parametrize("folder", ["", "/..", "/keys", "/../link"])
+def test_no_datastore_may_lie_where_the_keys_do(tmp_path: Path, folder: str) -> None:
+    """`ZAFFRE_DATA_FOLDERS=$HOME` would hand out the home below it, keys and all, to whoever may make a datastore."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=f"Zaffre's own home, {home}"):
+        load(home, {"ZAFFRE_DATA_FOLDERS": f"{tmp_path / 'data'}:{home}{folder}"})
+    beside = load(home, {"ZAFFRE_DATA_FOLDERS": f"{tmp_path / 'data'}:{tmp_path / 'homeless'}"})
+    assert beside.data_folders == (tmp_path / "data", tmp_path / "homeless")
