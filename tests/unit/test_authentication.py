@@ -263,6 +263,21 @@ def test_the_token_of_a_job_is_good_for_that_job_only(server: ZaffreServer, raw:
     assert raw.ask("GET", mine, token=token).status == 401
 
 
+def test_the_token_of_a_deleted_job_is_not_that_of_the_next_one_of_its_name(server: ZaffreServer, raw: Raw) -> None:
+    name = "token-of-a-name"
+    mine = f"/tracking{server.scope}/api/2.0/mlflow/runs/get?run_id={name}"
+    wait = 'echo "$MLFLOW_TRACKING_TOKEN"; until [ -e "$AZ_BATCHAI_JOB_WORK_DIR/go" ]; do sleep 0.1; done'
+    assert server.put_job(name, 'echo "$MLFLOW_TRACKING_TOKEN"').status == 201
+    assert server.wait_for_job(name) == "Completed"
+    old = _first_line(server, name)
+    assert server.request("DELETE", f"{server.scope}/jobs/{name}?{ARM}").status == 204
+    assert server.put_job(name, wait).status == 201
+    new = _first_line(server, name)
+    assert (raw.ask("GET", mine, token=new).status, raw.ask("GET", mine, token=old).status) == (200, 401)
+    (next((server.home / "jobs").glob(f"*/{name}/wd")) / "go").touch()
+    assert server.wait_for_job(name) == "Completed"
+
+
 def test_secrets_are_their_owners(server: ZaffreServer) -> None:
     """Nobody else on the machine may read the home, nor what is secret in it should the home ever be opened."""
     assert stat.S_IMODE(server.home.stat().st_mode) == 0o700
