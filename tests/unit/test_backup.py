@@ -155,6 +155,23 @@ def test_an_older_snapshot_stands_though_the_home_has_joined_what_it_lists(home:
         again.services.close()
 
 
+def test_a_list_that_is_joined_while_it_is_copied(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [os.urandom(9 * MB), os.urandom(9 * MB)]
+    home.big("big", *blocks)
+    name = asyncio.run(home.services.blobs.properties(home.services.workspace.account, BOX, "big")).sha256
+    copy = taking._copy_objects
+
+    def joining(*args: Any) -> None:
+        home.services.objects.local_path(name)  # as a job does that is staged just now
+        copy(*args)
+
+    monkeypatch.setattr(taking, "_copy_objects", joining)
+    save(home, tmp_path / "target")
+    again = restored(tmp_path / "target", tmp_path / "again")
+    assert again.read("big") == b"".join(blocks)
+    again.services.close()
+
+
 def test_an_interrupted_one_never_counts_and_is_gone_on_with(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

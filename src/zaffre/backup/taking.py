@@ -121,14 +121,18 @@ def _located(objects: Path, target: Target, names: Iterable[str]) -> tuple[dict[
 
 
 def _list_of(name: str, places: tuple[Path, Path]) -> list[str] | None:
-    """The parts that the list of that name has in the backup, or else in the home; None when it is in neither."""
+    """The parts that the list of that name has in the backup from now on; None when there is no such list."""
     home, there = places
-    kept = parts.read(there / PARTS / name)
-    if kept is not None and all(_note(f"{one.sha256[:2]}/{one.sha256}", places, {}) for one in kept):
-        return [one.sha256 for one in kept]
-    (there / PARTS / name).unlink(missing_ok=True)  # of a backup that was interrupted before it came to the parts
-    listed = parts.read(home / PARTS / name)
-    return None if listed is None else [one.sha256 for one in listed]
+    copied = there / PARTS / name
+    kept = parts.read(copied)
+    if kept is None or not all(_note(f"{one.sha256[:2]}/{one.sha256}", places, {}) for one in kept):
+        copied.unlink(missing_ok=True)  # of a backup that was interrupted before it came to the parts
+        try:
+            share(home / PARTS / name, copied)  # at once: the server may join its parts while objects are copied
+        except FileNotFoundError:
+            return None
+        kept = parts.read(copied) or []
+    return [one.sha256 for one in kept]
 
 
 def _note(path: str, places: tuple[Path, Path], found: dict[str, int]) -> bool:
