@@ -128,6 +128,11 @@ def test_a_deleted_job_leaves_only_what_became_an_asset(ml: Any, bare: Any, clie
     assert server.request("GET", f"/history/v1.0{server.scope}/runs/{name}").status == 404
     assert ml.data.get("outlives", version="1").path.endswith(f"{name}/kept/")
     delete(ml, server, name)  # again: nothing is left to do
+    # A job of the same name would write over what the assets stand on.
+    refused = server.put_job(name, "echo another")
+    assert refused.status == 409 and f"'{name}'" in refused.json["error"]["message"], refused.body
+    for kind in ("data", "models"):
+        assert server.request("DELETE", f"{server.scope}/{kind}/outlives?api-version=2023-08-01-preview").status == 204
 
 
 def test_a_running_job_is_ended_before_it_is_deleted(ml: Any, bare: Any, client_environment: ZaffreServer) -> None:

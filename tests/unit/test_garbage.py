@@ -18,6 +18,7 @@ from zaffre.control.garbage import DAY_MS, Garbage
 from zaffre.execution.environments import cleanup
 from zaffre.execution.environments.builder import READY
 from zaffre.execution.environments.overlay import overlay
+from zaffre.execution.files import remove_tree
 from zaffre.services.tracking import Tracking
 from zaffre.store import jobs, tables
 from zaffre.store.unit import PLATFORM, Unit
@@ -61,6 +62,22 @@ def test_job_folders(services: Services, status: str, stored: bool, kept: bool) 
     assert asyncio.run(garbage(services).collect()).job_folders == look.job_folders
     assert (services.settings.jobs / scope / "job").exists() is kept
     assert not (services.settings.jobs / scope / "deleted").exists()
+
+
+def test_a_job_of_the_same_name_may_begin_meanwhile(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = services.settings.jobs / services.workspace.id / "again"
+    folder.mkdir(parents=True)
+    (folder / "old").write_text("of the job that is gone")
+
+    def slow(path: Path) -> None:
+        folder.mkdir(exist_ok=True)  # the new job's controller begins while the old folder is being removed
+        (folder / "new").write_text("of the job that begins")
+        remove_tree(path)
+
+    monkeypatch.setattr("zaffre.control.garbage.remove_tree", slow)
+    asyncio.run(garbage(services).remove_job_folders())
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert [path.name for path in folder.parent.iterdir()] == ["again"]
 
 
 def environment(home: Path, letter: str, days: int, *, ready: bool = True) -> Path:

@@ -219,3 +219,36 @@ def test_a_deleted_job_takes_all_but_what_is_named(database: Database) -> None:
     assert found == ["child-job", "doomed2"]
     assert database.read_now(lambda conn: models.get(conn, WORKSPACE.id, "m-gone")) is None
     assert database.read_now(lambda conn: models.get(conn, WORKSPACE.id, "m-kept")) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("azureml://jobs/doomed/outputs/x2/paths/a", ["azureml/doomed/x2/a"]),
+        ("azureml://jobs/doomed/outputs/x", ["azureml/doomed/x/a"]),
+        ("azureml://jobs/doomed/outputs/unsaid/paths/", ["azureml/doomed/unsaid/a"]),
+        ("azureml://jobs/doomed/outputs/default/paths/model", ["ExperimentRun/dcid.doomed/model/MLmodel"]),
+        ("azureml://datastores/workspaceblobstore/paths/azureml/doomed/x*/*", ["azureml/doomed/x/a", "azureml/doomed/x2/a"]),
+    ],
+)  # fmt: skip
+def test_a_deleted_job_leaves_what_a_table_names(database: Database, text: str, kept: list[str]) -> None:
+    def fill(unit: Unit) -> None:
+        for container in (WORKSPACE.container, ARTIFACT_CONTAINER):
+            blobs.make_container(unit, WORKSPACE.account, container)
+        add(unit, "doomed")
+        for name in ("x/a", "x2/a", "unsaid/a"):
+            blob(unit, WORKSPACE.container, f"azureml/doomed/{name}")
+        blob(unit, ARTIFACT_CONTAINER, "ExperimentRun/dcid.doomed/model/MLmodel")
+        body = {"properties": {"referencedUris": [text]}}
+        resources.insert(unit, PLATFORM, WORKSPACE.id, "workspaces/data/versions", "1", body, {}, parent="table")
+
+    database.write_now(fill)
+
+    def delete(unit: Unit) -> None:
+        job = jobs.get(unit.conn, WORKSPACE.id, "doomed")
+        assert job is not None
+        remove(unit, WORKSPACE, job)
+
+    database.write_now(delete)
+    assert set(kept) <= set(left(database))
+    assert left(database) == kept or "*" in text

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from pathlib import Path
 
 import msgspec
 import sqlalchemy as sa
@@ -19,6 +21,7 @@ from zaffre.store.database import Database
 
 DAY_MS = 24 * 3_600_000
 _DEPLOYMENTS = "workspaces/onlineEndpoints/deployments"
+_DOOMED = ".removing-"
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -69,7 +72,7 @@ class Garbage:
             if job is None or job.logs_stored:
                 removed.append(f"{scope}/{id_}")
                 if not dry_run:
-                    await asyncio.to_thread(remove_tree, folder)
+                    await asyncio.to_thread(_remove, folder)
         return removed
 
     async def _environments(self, days: int, dry_run: bool) -> list[Removed]:
@@ -82,6 +85,16 @@ class Garbage:
             if dry_run or await asyncio.to_thread(cleanup.remove, home, one.key, before):
                 removed.append(Removed(key=one.key, size=one.size, used=one.used))
         return removed
+
+
+def _remove(folder: Path) -> None:
+    """Out of the way first: removing takes a while, and the next job of that name may begin."""
+    doomed = folder if folder.name.startswith(_DOOMED) else folder.with_name(f"{_DOOMED}{folder.name}")
+    if doomed != folder:
+        remove_tree(doomed)  # cut short the last time
+        with contextlib.suppress(FileNotFoundError):  # its job's controller was faster
+            folder.rename(doomed)
+    remove_tree(doomed)
 
 
 def _needed_by_deployments(conn: sa.Connection) -> set[str]:

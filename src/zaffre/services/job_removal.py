@@ -6,17 +6,22 @@ freed by `Blobs.collect`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from zaffre.errors import Conflict
 from zaffre.services import lineage
+from zaffre.services.places import ARTIFACTS
 from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace, output_folder, run_folder
 from zaffre.store import blobs, resources
 from zaffre.store.jobs import JobRow
 from zaffre.store.tracking import models, runs
 from zaffre.store.unit import Unit
+
+_WILD = re.compile(r"[*?\[]")
 
 
 def remove(unit: Unit, workspace: Workspace, job: JobRow) -> None:
@@ -25,7 +30,7 @@ def remove(unit: Unit, workspace: Workspace, job: JobRow) -> None:
     run_ids = [job.id, *(run.id for run in below)]
     logged = models.of_runs(unit.conn, workspace.id, run_ids)
     ids = [*run_ids, *(model.id for model in logged)]
-    kept = _kept(_naming(unit.conn, workspace, ids), job, ids)
+    kept = _kept(_naming(unit.conn, workspace, ids), ids)
     for container in _output_containers(workspace, job):
         _delete(unit, workspace, container, output_folder(job.id, ""), kept)
     for id_ in ids:
@@ -38,6 +43,33 @@ def remove(unit: Unit, workspace: Workspace, job: JobRow) -> None:
     for run in below:
         lineage.forget(unit, workspace.id, lineage.RUNS, run.id)
     unit.emit(workspace.id, "jobs", f"{workspace.id}/{job.id}", {"status": "Deleted"})
+
+
+def refuse_if_kept(
+    conn: sa.Connection, workspace: Workspace, id_: str, outputs: Collection[Mapping[str, str]]
+) -> None:
+    """Raise Conflict when a new job of that name would write over what assets of a deleted one stand on.
+
+    `outputs` are the places that its own go to.
+    """
+    folder = output_folder(id_, "")
+    outside = any(place.get("datastore") and place["path"].startswith(folder) for place in outputs)
+    own = {workspace.container, *(place["container"] for place in outputs if place.get("container"))}
+    places = [*((container, folder) for container in sorted(own)), (ARTIFACT_CONTAINER, f"{run_folder(id_)}/")]
+    # Who names the folders is a search through all resources, so first whether there is anything in them.
+    if not outside and not any(_lies_in(conn, workspace, container, prefix) for container, prefix in places):
+        return
+    kept = _kept(_naming(conn, workspace, [id_]), [id_])
+    if kept:
+        raise Conflict(
+            f"A job '{id_}' was deleted, and what it left in '{kept[0]}' is kept, since an asset names it. Submit this job under "
+            "another name, or delete that asset first."
+        )
+
+
+def _lies_in(conn: sa.Connection, workspace: Workspace, container: str, prefix: str) -> bool:
+    found = blobs.container(conn, workspace.account, container)
+    return found is not None and bool(blobs.walk(conn, found.pk, prefix=prefix, limit=1)[0])
 
 
 def _output_containers(workspace: Workspace, job: JobRow) -> set[str]:
@@ -65,22 +97,31 @@ def _naming(conn: sa.Connection, workspace: Workspace, ids: Sequence[str]) -> li
     ]
 
 
-def _kept(texts: Sequence[str], job: JobRow, ids: Sequence[str]) -> list[str]:
-    """What the addresses name below the folders of the job, as paths in their containers."""
-    folders = {f"azureml://jobs/{job.id}/outputs/artifacts/paths/": f"{run_folder(job.id)}/"}
-    for id_ in ids:
-        folders |= {f"{run_folder(id_)}/": f"{run_folder(id_)}/", f"runs:/{id_}/": f"{run_folder(id_)}/"}
-    folders[output_folder(job.id, "")] = output_folder(job.id, "")
-    for name in job.body["properties"]["outputs"]:
-        folders[f"azureml://jobs/{job.id}/outputs/{name}"] = output_folder(job.id, name)
-    found = []
-    for text in texts:
-        for form, folder in folders.items():
-            _, mark, rest = text.partition(form)
-            if mark:
-                found.append(f"{folder}{rest.removeprefix('/paths')}".rstrip("/"))
-                break
-    return found
+def _kept(texts: Sequence[str], ids: Sequence[str]) -> list[str]:
+    """What the addresses name below the folders of the job and its runs, as paths in their containers."""
+    return [path for text in texts for id_ in ids for path in _paths(text, id_)]
+
+
+def _paths(text: str, id_: str) -> Iterator[str]:
+    for form, folder in (
+        (f"{run_folder(id_)}/", run_folder(id_)),
+        (f"runs:/{id_}/", run_folder(id_)),
+        (output_folder(id_, ""), output_folder(id_, "").rstrip("/")),
+    ):
+        _, found, rest = text.partition(form)
+        if found:
+            yield _fixed(f"{folder}/{rest}")
+    _, found, rest = text.partition(f"azureml://jobs/{id_}/outputs/")
+    if found:
+        output, _, rest = rest.partition("/")
+        folder = run_folder(id_) if output in ARTIFACTS else output_folder(id_, output)
+        yield _fixed(f"{folder}/{rest.removeprefix('paths').lstrip('/')}")
+
+
+def _fixed(path: str) -> str:
+    """The path; of a pattern, as tables have them, the folder that all it means lies in."""
+    wild = _WILD.search(path)
+    return (path[: wild.start()].rpartition("/")[0] if wild else path).rstrip("/")
 
 
 def _texts(value: Any) -> Iterator[str]:

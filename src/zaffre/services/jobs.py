@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from zaffre.errors import Conflict, InvalidInput
 from zaffre.services import lineage
-from zaffre.services.job_removal import remove
+from zaffre.services.job_removal import refuse_if_kept, remove
 from zaffre.services.job_sources import Checks, JobSources
 from zaffre.services.kinds.base import Document, Kind
 from zaffre.services.places import Places
@@ -74,6 +74,7 @@ class Jobs:
             ensure_open(unit, workspace)
             if jobs.get(unit.conn, workspace.id, name) is not None:
                 raise Conflict(f"Job '{name}' was submitted by another request at the same moment.")
+            refuse_if_kept(unit.conn, workspace, name, resolved["outputs"].values())
             if parent_run and runs.find(unit.conn, workspace.id, parent_run) is None:
                 raise InvalidInput(
                     f"Field 'properties.parentJobName': there is no job '{parent_run[:200]}' in workspace '{workspace.name}'.",

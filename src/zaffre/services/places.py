@@ -36,6 +36,9 @@ _RUN = re.compile(r"runs:/(?P<r>[^/]+)/(?P<p>.*)", re.DOTALL)
 _S3 = re.compile(r"s3a?://(?P<c>[^/]+)/(?P<p>.*)", re.DOTALL)
 _STORAGE = re.compile(r"(?:wasbs?|abfss?)://(?P<c>[^/@]+)@(?P<a>[^/.]+)\.(?:blob|dfs)\.[^/]+/(?P<p>.*)", re.DOTALL)
 
+ARTIFACTS = ("artifacts", "default")
+"""The outputs of a job or a run that nobody declares: its artifacts."""
+
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """A file or a folder in a container; `path` has no leading slash, a folder's may end in one.
@@ -191,7 +194,7 @@ class Places:
 
     async def _job_output(self, workspace: Workspace, job: str, output: str, path: str) -> Place:
         path = path.lstrip("/")
-        if output in ("artifacts", "default"):
+        if output in ARTIFACTS:
             return Place(account=workspace.account, container=ARTIFACT_CONTAINER, path=f"{run_folder(job)}/{path}")
         found = await self._resources.database.read(lambda conn: jobs.get(conn, workspace.id, job))
         given = found.server["resolved"]["outputs"].get(output) if found else None
