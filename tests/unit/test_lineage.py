@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.databases import database, postgres_url  # noqa: F401  (fixtures)
-from zaffre.errors import Conflict
+from tests.support.zaffre_server import eventually
+from zaffre.errors import Conflict, InvalidInput
 from zaffre.protocols.arm.listing import pairs
-from zaffre.services import assets, lineage, references
+from zaffre.services import assets, kinds, lineage, references
+from zaffre.services.kinds.base import Kind
 from zaffre.services.lineage import Related
+from zaffre.services.resources import Resources
 from zaffre.services.tracking import Tracking
 from zaffre.services.urls import account_of, inward, outward
-from zaffre.store import blobs, links, resources
+from zaffre.services.workspaces import Workspace
+from zaffre.store import blobs, links, resources, tables
 from zaffre.store.database import Database
 from zaffre.store.filters import Pair
 from zaffre.store.resources import Cursor
+from zaffre.store.seal import Vault
 from zaffre.store.unit import PLATFORM, Unit
 
 SCOPE = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 IDS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
+WORKSPACE = Workspace(id=SCOPE, subscription="s", resource_group="g", name="w", location="here")
 STORE = "azureml://datastores/workspaceblobstore/paths"
 DEPLOYMENT = "workspaces/onlineEndpoints/deployments"
 CONTAINER = f"azureml-blobstore-{SCOPE}"
@@ -159,6 +170,56 @@ def test_uploads_go_with_the_last_who_names_them(database: Database) -> None:  #
     assert len(left(database) or []) == 4, "a job names them still"
     database.write_now(lambda unit: lineage.forget(unit, SCOPE, lineage.JOBS, "j"))
     assert left(database) == ["LocalUpload/abc/x", "mine/1"]
+
+
+def test_an_upload_that_goes_while_a_version_of_it_arrives(database: Database, tmp_path: Path) -> None:  # noqa: F811
+    upload(database, "LocalUpload/ab/x")
+    put(database, "data", "old", "1", dataUri=f"{STORE}/LocalUpload/ab/x")
+
+    class Meanwhile(Resources):
+        async def arrive(self, workspace: Workspace, kind: Kind, body: Any) -> Any:
+            delete(database, "data", "old", "1")
+            return body
+
+    service = Meanwhile(database, Vault(tmp_path / "key"), kinds.load())
+    properties = {"dataUri": f"{STORE}/LocalUpload/ab/x", "dataType": "uri_file"}
+    arguments = (service.kinds["workspaces/data/versions"], "new", "1", {"properties": properties})
+    with pytest.raises(InvalidInput, match="LocalUpload/ab.* Upload it again"):
+        asyncio.run(service.put(PLATFORM, WORKSPACE, *arguments))
+    assert left(database) == []
+    type_ = "workspaces/data/versions"
+    assert database.read_now(lambda conn: resources.get(conn, SCOPE, type_, "1", "new")) is None
+
+
+def test_an_upload_stays_with_a_version_that_is_being_written(postgres_url: str) -> None:  # noqa: F811
+    """Two transactions at once: each would see the upload as the other one's to keep or to take."""
+    made = Database(postgres_url)
+    tables.metadata.create_all(made.engine)
+    upload(made, "LocalUpload/ab/x")
+    put(made, "data", "old", "1", dataUri=f"{STORE}/LocalUpload/ab/x")
+    written, go = threading.Event(), threading.Event()
+
+    def slowly(unit: Unit) -> None:
+        properties = {"dataUri": f"{STORE}/LocalUpload/ab/x"}
+        body = {"properties": properties}
+        assets.put_version(unit, PLATFORM, SCOPE, "workspaces/data", "new", "1", body, {}, "f")
+        lineage.refuse_if_lost(unit, SCOPE, lineage.uploads(unit.conn, SCOPE, properties))
+        written.set()
+        assert go.wait(60)
+
+    def waits(conn: sa.Connection) -> bool:
+        return bool(conn.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
+
+    with ThreadPoolExecutor() as threads:
+        putting = threads.submit(made.write_now, slowly)
+        assert written.wait(60)
+        deleting = threads.submit(delete, made, "data", "old", "1")
+        eventually(lambda: deleting.done() or made.read_now(waits), bool, seconds=60, what="the delete")
+        go.set()
+        putting.result()
+        deleting.result()
+    assert left(made) == ["LocalUpload/ab/x"]
+    made.close()
 
 
 def test_who_names_the_whole_store_holds_every_upload(database: Database) -> None:  # noqa: F811

@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.errors import Conflict
+from zaffre.errors import Conflict, InvalidInput
 from zaffre.services import references
 from zaffre.services.references import ANY_UPLOAD, ARM, CODE_CONTAINER, SHORT, UPLOADS
 from zaffre.services.urls import account_of
 from zaffre.services.workspaces import ARTIFACT_CONTAINER
 from zaffre.store import blobs, jobs, links, resources
+from zaffre.store.blobs import Container
 from zaffre.store.links import MADE, USED, Link
 from zaffre.store.resources import Row, Selection, subject_of
 from zaffre.store.tracking import runs
@@ -118,6 +119,26 @@ def refuse_if_needed(
             raise Conflict(
                 f"Version '{targets[link.target]}' of '{name}' is used by {kind} '{link.subject}' ({link.role}). "
                 "Delete or change that first."
+            )
+
+
+def uploads(conn: sa.Connection, scope: str, document: Any) -> list[str]:
+    """The uploads that a document names and that are there, in order."""
+    named = {references.upload(text) for _, text in references.texts(document)} - {None}
+    return [
+        upload
+        for upload in sorted(map(str, named))
+        if any(blobs.walk(conn, box.pk, prefix=prefix, limit=1)[0] for box, prefix in _places_of(conn, scope, upload))
+    ]
+
+
+def refuse_if_lost(unit: Unit, scope: str, seen: Iterable[str]) -> None:
+    """Raise InvalidInput when one of the uploads, which was there a moment ago, is gone: its last asset took it along."""
+    for upload in seen:
+        if not _held(unit.conn, _places_of(unit.conn, scope, upload)):
+            raise InvalidInput(
+                f"There is nothing in '{UPLOADS}/{upload}' any more: what named it was deleted at this moment. Upload it again "
+                "and repeat the request."
             )
 
 
@@ -241,19 +262,29 @@ def _reclaim(unit: Unit, scope: str, targets: Iterable[str]) -> None:
     """Delete the blobs of uploads that nobody names any more; their bytes go with the next collection."""
     for target in sorted({target for target in targets if target.startswith("upload/")}):
         upload = target.removeprefix("upload/")
+        places = list(_places_of(unit.conn, scope, upload))
+        _held(unit.conn, places)  # so whoever writes a version of it at this moment has done so, or will miss it
         if upload == ANY_UPLOAD or links.to(unit.conn, scope, [target, f"upload/{ANY_UPLOAD}"]):
             continue
-        account = account_of(scope)
-        if upload.startswith(CODE_CONTAINER):
-            own = blobs.container(unit.conn, account, upload)
-            if own is not None:
-                blobs.delete_tree(unit, own.pk, "")
-                blobs.delete_container(unit, own.pk)
-            continue
-        for name in (f"azureml-blobstore-{scope}", ARTIFACT_CONTAINER):  # MLflow's clients upload to the second
-            container = blobs.container(unit.conn, account, name)
-            if container is not None:
-                blobs.delete_tree(unit, container.pk, f"{UPLOADS}/{upload}/")
+        for container, prefix in places:
+            blobs.delete_tree(unit, container.pk, prefix)
+            if container.name.startswith(CODE_CONTAINER):
+                blobs.delete_container(unit, container.pk)
+
+
+def _places_of(conn: sa.Connection, scope: str, upload: str) -> Iterator[tuple[Container, str]]:
+    """Where an upload can lie: containers, and what its blobs' names begin with there."""
+    own = (f"azureml-blobstore-{scope}", ARTIFACT_CONTAINER)  # MLflow's clients upload to the second
+    names = (upload,) if upload.startswith(CODE_CONTAINER) else () if upload == ANY_UPLOAD else own
+    for name in names:
+        container = blobs.container(conn, account_of(scope), name)
+        if container is not None:
+            yield container, "" if name == upload else f"{UPLOADS}/{upload}/"
+
+
+def _held(conn: sa.Connection, places: Iterable[tuple[Container, str]]) -> bool:
+    """Whether anything is there; looks at every place, see `blobs.hold`."""
+    return any([blobs.hold(conn, container.pk, prefix) for container, prefix in places])
 
 
 def _subjects(found: list[Link], direction: str) -> list[Related]:

@@ -187,6 +187,12 @@ def tree(conn: sa.Connection, container_pk: int, prefix: str) -> list[BlobInfo]:
     ]
 
 
+def hold(conn: sa.Connection, container_pk: int, prefix: str) -> bool:
+    """Whether there is a blob whose name begins with `prefix`. Of those who ask this of one prefix, one goes on at a time."""
+    query = sa.select(_b.c.pk).where(_b.c.container == container_pk, *_in_range(_b.c.name, prefix))
+    return conn.execute(query.order_by(_b.c.name).limit(1).with_for_update()).first() is not None
+
+
 def stage(unit: Unit, container_pk: int, name: str, block: Block) -> None:
     """Add a block to what a later commit may take; a newer one of the same id wins."""
     values = {"sha256": block.sha256, "size": block.size, "created_at": unit.now}
