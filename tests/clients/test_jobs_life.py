@@ -142,6 +142,10 @@ def test_a_running_job_is_ended_before_it_is_deleted(ml: Any, bare: Any, client_
     name = ml.jobs.create_or_update(command(command="echo on; sleep 987653", environment=bare)).name
     eventually(lambda: server.status(name), lambda state: state == "Running", seconds=90)
     folder = next((server.home / "jobs").glob(f"*/{name}"))
+    path, sent = f"{server.scope}/jobs/{name}?api-version=2023-04-01-preview", server.job(name)["properties"]
+    assert server.request("DELETE", path).status == 202
+    # Whoever submits it again at this moment must not be told of the job that is about to go.
+    assert server.request("PUT", path, {"properties": sent}).status in (201, 409)
     delete(ml, server, name)
     assert blobs_of(server, name) == []
     with pytest.raises(Exception, match=name):
@@ -152,6 +156,28 @@ def test_a_running_job_is_ended_before_it_is_deleted(ml: Any, bare: Any, client_
     assert ml.jobs.create_or_update(again).name == name
     assert server.wait_for_job(name) == "Completed"
     assert server.job_log(name) == "anew\n"
+
+
+def test_what_cannot_be_stored_stays_with_the_job(ml: Any, bare: Any, client_environment: ZaffreServer) -> None:
+    from azure.ai.ml import Output, command
+
+    server = client_environment
+    job = command(
+        command="""echo hours of work > "${{outputs.out}}/$(printf 'a\\001b')"; echo said""",
+        environment=bare,
+        outputs={"out": Output(type="uri_folder")},
+    )
+    name = ml.jobs.create_or_update(job).name
+    assert server.wait_for_job(name) == "Failed"
+    details = server.request("GET", f"/history/v1.0{server.scope}/runs/{name}/details").json
+    assert "control characters" in details["error"]["error"]["message"]
+    assert server.request("POST", "/zaffre/v1/collect", {"dryRun": False}).status == 200
+    kept = next((server.home / "jobs").glob(f"*/{name}/out/out/*"))
+    assert kept.read_text() == "hours of work\n"
+    assert server.job_log(name) == "said\n"
+    delete(ml, server, name)
+    assert server.request("POST", "/zaffre/v1/collect", {"dryRun": False}).status == 200
+    assert not kept.exists()
 
 
 def test_a_parent_is_named_and_must_exist(server: ZaffreServer, three: list[str]) -> None:

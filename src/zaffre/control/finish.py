@@ -39,13 +39,19 @@ class Kept(NamedTuple):
     datastore: str = ""
 
 
+class Stored(NamedTuple):
+    """The outcome, which fails when something cannot be kept; what there is of each named output; whether all that has a
+    place is in it. If not, the job's folder has the only copy."""
+
+    outcome: dict[str, Any]
+    left: dict[str, Left]
+    whole: bool
+
+
 async def store_outputs(
     blobs: Blobs, outside: Outside, workspace: Workspace, job: JobRow, folder: Path, outcome: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Left]]:
-    """Store everything; may be repeated after a crash.
-
-    The outcome, which fails when something cannot be kept, and what there is of each named output.
-    """
+) -> Stored:
+    """Store everything; may be repeated after a crash."""
     left_out: list[str] = []
     files = await _artifacts(job, folder, left_out)
     outputs, left = await _outputs(blobs, workspace, job, folder, left_out)
@@ -68,11 +74,10 @@ async def store_outputs(
 
     await asyncio.gather(*(keep(file) for file in files))
     if (left_out or errors) and outcome["status"] == "Completed":
-        return outcomes.failed(
-            "OutputsNotStored",
-            "The command succeeded, but not all it left could be stored: " + "; ".join(left_out + errors),
-        ), left
-    return outcome, left
+        kept = " It is in the job's folder on the server until the job is deleted." if errors else ""
+        message = "The command succeeded, but not all it left could be stored: " + "; ".join(left_out + errors)
+        outcome = outcomes.failed("OutputsNotStored", message.rstrip(".") + "." + kept)
+    return Stored(outcome, left, not errors)
 
 
 async def _artifacts(job: JobRow, folder: Path, left_out: list[str]) -> list[Kept]:

@@ -312,20 +312,29 @@ class JobController:
         outcome = job.server["outcome"]
         folder = self._folder(job)
         made: dict[str, Document] = {}
+        whole = True
         if not job.server.get(DELETE):
-            outcome, left = await store_outputs(self._blobs, self._outside(workspace), workspace, job, folder, outcome)
+            stored = await store_outputs(self._blobs, self._outside(workspace), workspace, job, folder, outcome)
+            outcome, whole = stored.outcome, stored.whole
             if outcome["status"] == jobs.COMPLETED:
                 try:
-                    made = job_assets.bodies(self._resources.kinds, job, left)
+                    made = job_assets.bodies(self._resources.kinds, job, stored.left)
                 except job_assets.NotRegistered as error:
                     outcome = outcomes.failed(error.code, error.message)
-        await self._database.write(lambda unit: self._end(unit, workspace, job, outcome, made))
+        await self._database.write(lambda unit: self._end(unit, workspace, job, outcome, made, whole))
         self._tokens.end_run(job.scope, job.id, job.created_at)
         await self._slots.release(_compute(job), job.run)
-        await _clear(folder)
+        if whole:
+            await _clear(folder)
 
     def _end(
-        self, unit: Unit, workspace: Workspace, job: JobRow, outcome: dict[str, Any], made: dict[str, Document]
+        self,
+        unit: Unit,
+        workspace: Workspace,
+        job: JobRow,
+        outcome: dict[str, Any],
+        made: dict[str, Document],
+        whole: bool,
     ) -> None:
         """The last change: the state, the assets the outputs became, the operations that wait; or the job's deletion."""
         fresh = jobs.get(unit.conn, job.scope, job.id)
@@ -338,7 +347,7 @@ class JobController:
             outcome = outcomes.failed(error.code, error.message)
         values = {"ended_at": outcome.get("ended_at") or unit.now, "error": outcome.get("error")}
         if jobs.move(unit, fresh, (jobs.FINALIZING,), outcome["status"], **values):
-            jobs.update(unit, fresh.run, logs_stored=True, server={**fresh.server, "registered": registered})
+            jobs.update(unit, fresh.run, logs_stored=whole, server={**fresh.server, "registered": registered})
             operations.end_all(unit, job.scope, f"jobs/{job.id}", operations.SUCCEEDED)
             if fresh.server.get(DELETE):
                 remove(unit, workspace, fresh)

@@ -198,6 +198,8 @@ class Jobs:
             found = jobs.get(unit.conn, workspace.id, existing.id)
             if found is None:
                 raise missing(workspace, self.kinds["workspaces/jobs"], "", existing.id)
+            if found.server.get(DELETE):
+                raise Conflict(f"Job '{found.id}' is being deleted. Repeat the request when that is done.")
             about: dict[str, Any] = {}
             for part, column in (("description", "description"), ("isArchived", "hidden")):
                 if part in named:
