@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
 
 from tests.support.databases import database, postgres_url
+from tests.support.zaffre_server import eventually
+from zaffre.control.jobs import JobController
+from zaffre.services import kinds
 from zaffre.services.job_removal import remove
+from zaffre.services.jobs import DELETE, Jobs
+from zaffre.services.resources import Resources
 from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace
-from zaffre.store import blobs, jobs, resources, tables
+from zaffre.store import blobs, jobs, operations, resources, tables
 from zaffre.store.database import Database
 from zaffre.store.filters import Pair
 from zaffre.store.jobs import JobSelection
+from zaffre.store.seal import Vault
 from zaffre.store.tracking import experiments, models, runs
 from zaffre.store.tracking.records import NewRun
 from zaffre.store.unit import PLATFORM, Actor, Unit
@@ -252,3 +262,38 @@ def test_a_deleted_job_leaves_what_a_table_names(database: Database, text: str, 
     database.write_now(delete)
     assert set(kept) <= set(left(database))
     assert left(database) == kept or "*" in text
+
+
+def test_a_job_that_ends_while_it_is_deleted(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the wish nor how it ended is lost: two transactions write the same document."""
+    made = Database(postgres_url)
+    tables.metadata.create_all(made.engine)
+
+    def fill(unit: Unit) -> None:
+        pk = add(unit, "doomed")
+        runs.update(unit, pk, status=jobs.RUNNING)
+
+    made.write_now(fill)
+    job = made.read_now(lambda conn: jobs.get(conn, WORKSPACE.id, "doomed"))
+    assert job is not None
+    begin, ends = operations.begin, []
+
+    def waits(conn: sa.Connection) -> bool:
+        return bool(conn.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
+
+    def meanwhile(*args: Any) -> None:
+        controller: Any = SimpleNamespace(_database=made)
+        ending = JobController._give_up(controller, job, {"status": jobs.FAILED, "error": None})
+        ends.append(threads.submit(asyncio.run, ending))
+        eventually(lambda: ends[0].done() or made.read_now(waits), bool, seconds=60, what="the end")
+        begin(*args)
+
+    service = Jobs(made, Resources(made, Vault(tmp_path / "key"), kinds.load()), *[cast("Any", None)] * 3)
+    with ThreadPoolExecutor() as threads:
+        monkeypatch.setattr(operations, "begin", meanwhile)
+        asyncio.run(service.delete(PLATFORM, WORKSPACE, service.kinds["workspaces/jobs"], "", "doomed"))
+        ends[0].result()
+    fresh = made.read_now(lambda conn: jobs.get(conn, WORKSPACE.id, "doomed"))
+    assert fresh is not None and fresh.status == jobs.FINALIZING
+    assert (fresh.server.get(DELETE), "outcome" in fresh.server) == (True, True)
+    made.close()

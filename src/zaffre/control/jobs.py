@@ -337,7 +337,7 @@ class JobController:
         whole: bool,
     ) -> None:
         """The last change: the state, the assets the outputs became, the operations that wait; or the job's deletion."""
-        fresh = jobs.get(unit.conn, job.scope, job.id)
+        fresh = jobs.get(unit.conn, job.scope, job.id, lock=True)
         if fresh is None or fresh.status != jobs.FINALIZING:
             return
         registered: dict[str, str] = {}
@@ -401,7 +401,7 @@ class JobController:
         """On to Finalizing with this outcome, from whatever state the job is in; a wish to cancel wins over a failure before the start."""
 
         def apply(unit: Unit) -> None:
-            fresh = jobs.get(unit.conn, job.scope, job.id)
+            fresh = jobs.get(unit.conn, job.scope, job.id, lock=True)
             if fresh is None or fresh.status in (*jobs.TERMINAL, jobs.FINALIZING):
                 return
             final = (

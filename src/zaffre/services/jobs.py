@@ -113,7 +113,7 @@ class Jobs:
         operation = self._database.runtime.guid()
 
         def work(unit: Unit) -> str | None:
-            found = jobs.get(unit.conn, workspace.id, name)
+            found = jobs.get(unit.conn, workspace.id, name, lock=True)
             if found is None:
                 return None
             unit.audit(actor, "workspaces/jobs/delete", f"{workspace.path}/jobs/{name}")
@@ -166,7 +166,7 @@ class Jobs:
         operation = self._database.runtime.guid()
 
         def work(unit: Unit) -> str | None:
-            found = jobs.get(unit.conn, workspace.id, name)
+            found = jobs.get(unit.conn, workspace.id, name, lock=True)
             if found is None:
                 raise missing(workspace, self.kinds["workspaces/jobs"], "", name)
             if found.status in jobs.TERMINAL:

@@ -283,8 +283,8 @@ def _places_of(conn: sa.Connection, scope: str, upload: str) -> Iterator[tuple[C
 
 
 def _held(conn: sa.Connection, places: Iterable[tuple[Container, str]]) -> bool:
-    """Whether anything is there; looks at every place, see `blobs.hold`."""
-    return any([blobs.hold(conn, container.pk, prefix) for container, prefix in places])
+    """Whether anything is there, and if so the lock on it: see `blobs.hold`."""
+    return any(blobs.hold(conn, container.pk, prefix) for container, prefix in places)
 
 
 def _subjects(found: list[Link], direction: str) -> list[Related]:
