@@ -264,7 +264,9 @@ def test_a_deleted_job_leaves_what_a_table_names(database: Database, text: str, 
     assert left(database) == kept or "*" in text
 
 
-def test_a_job_that_ends_while_it_is_deleted(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_ends_while_it_is_deleted(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither the wish nor how it ended is lost: two transactions write the same document."""
     made = Database(postgres_url)
     tables.metadata.create_all(made.engine)

@@ -45,9 +45,7 @@ def remove(unit: Unit, workspace: Workspace, job: JobRow) -> None:
     unit.emit(workspace.id, "jobs", f"{workspace.id}/{job.id}", {"status": "Deleted"})
 
 
-def refuse_if_kept(
-    conn: sa.Connection, workspace: Workspace, id_: str, outputs: Collection[Mapping[str, str]]
-) -> None:
+def refuse_if_kept(conn: sa.Connection, workspace: Workspace, id_: str, outputs: Collection[Mapping[str, str]]) -> None:
     """Raise Conflict when a new job of that name would write over what assets of a deleted one stand on.
 
     `outputs` are the places that its own go to.
