@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -65,19 +65,70 @@ def test_cron_fires(expression: str, expected: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "expression", ["", "* * * *", "60 * * * *", "* * 0 * *", "*/0 * * * *", "5-1 * * * *", "a * * * *", "* * * * FOO", "-1 * * * *"]
-)  # fmt: skip
-def test_what_is_no_cron_expression(expression: str) -> None:
-    with pytest.raises(InvalidInput, match=r"f\.expression"):
+    ("expression", "said"),
+    [
+        ("", "0 parts; expected 5: minute"),
+        ("* * * *", "4 parts; expected 5"),
+        ("0 * * * * *", "6 parts; expected 5"),
+        ("60 * * * *", "Bad minute; expected minute (0-59)"),
+        ("* * 0 * *", "Bad day-of-month"),
+        ("0 0 30 2 *", "Bad day-of-month"),
+        ("*/0 * * * *", "Bad minute"),
+        ("5-1 * * * *", "Bad minute"),
+        ("* a * * *", "Bad hour"),
+        ("* * * * FOO", "Bad day-of-week"),
+        ("-1 * * * *", "Bad minute"),
+        ("9" * 5000 + " * * * *", "expected minute (0-59)"),
+    ],
+)
+def test_what_is_no_cron_expression(expression: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=r"f\.expression") as refused:
         triggers.cron(expression, None, None, "f")
+    assert said in refused.value.message and len(refused.value.message) < 500
 
 
-def test_an_hour_that_is_skipped_never_fires_and_one_that_comes_twice_does() -> None:
-    trigger = triggers.cron("30 2 * * *", "Europe/Berlin", None, "f")
-    assert shown(trigger.last(ms("2026-03-28T12:00"), ms("2026-03-29T12:00"))) is None
-    autumn = ms("2026-10-25T00:00")
-    fired = [at for at in range(autumn, autumn + DAY, 60_000) if trigger.last(at - 60_000, at) == at]
-    assert len(fired) == 2 and fired[1] - fired[0] == HOUR
+def fired(trigger: Trigger, day: str) -> list[str]:
+    """All that fires on a day in Berlin, as it is found by one who looks every ten minutes, in Berlin and in UTC."""
+    begin, end = ms(f"{day}T00:00"), ms(f"{day}T23:59")
+    found = (trigger.last(at - 600_000, at) for at in range(begin, end, 600_000))
+    return [f"{str(shown(at))[11:]} {datetime.fromtimestamp(at / 1000, UTC):%H:%M}" for at in found if at is not None]
+
+
+DAILY = {"frequency": "Day", "schedule": {"hours": [2], "minutes": [30]}}
+
+
+@pytest.mark.parametrize(
+    ("given", "spring", "autumn"),
+    [
+        ("30 2 * * *", ["03:00 01:00"], ["02:30 00:30"]),
+        ("30 2,3 * * *", ["03:00 01:00", "03:30 01:30"], ["02:30 00:30", "03:30 02:30"]),
+        ("50 1-2 * * *", ["01:50 00:50", "03:00 01:00"], ["01:50 23:50", "02:50 00:50"]),
+        ("*/30 2 * * *", [], ["02:00 00:00", "02:30 00:30", "02:00 01:00", "02:30 01:30"]),
+        (DAILY, ["03:30 01:30"], ["02:30 00:30"]),
+        ({**DAILY, "frequency": "Week", "interval": 3}, ["03:30 01:30"], ["02:30 00:30"]),
+        ({**DAILY, "frequency": "Month", "schedule": {**DAILY["schedule"], "monthDays": [25, 29]}}, ["03:30 01:30"], ["02:30 00:30"]),
+        ({"frequency": "Hour", "interval": 12}, ["00:00 23:00", "13:00 11:00"], ["01:00 23:00", "12:00 11:00"]),
+    ],
+)  # fmt: skip
+def test_daylight_saving_loses_nothing_and_repeats_nothing(given: Any, spring: list[str], autumn: list[str]) -> None:
+    for day, expected in (("2026-03-29", spring), ("2026-10-25", autumn)):
+        if isinstance(given, str):
+            trigger = triggers.cron(given, "Europe/Berlin", None, "f")
+        else:
+            trigger = triggers.recurrence(
+                {"startTime": "2026-03-08T00:00", "timeZone": "Europe/Berlin", **given}, 0, "f"
+            )
+        assert fired(trigger, day) == expected
+
+
+@pytest.mark.parametrize("given", ["30 2 * * *", DAILY])
+def test_what_was_missed_is_found_in_the_hour_that_comes_again(given: Any) -> None:
+    again = int(datetime(2026, 10, 25, 2, 10, tzinfo=BERLIN, fold=1).timestamp() * 1000)
+    if isinstance(given, str):
+        trigger = triggers.cron(given, "Europe/Berlin", None, "f")
+    else:
+        trigger = triggers.recurrence({"timeZone": "Europe/Berlin", **given}, 0, "f")
+    assert trigger.last(again - DAY, again) == again - HOUR // 3 * 2
 
 
 @pytest.mark.parametrize(
@@ -90,6 +141,9 @@ def test_an_hour_that_is_skipped_never_fires_and_one_that_comes_twice_does() -> 
         ({"frequency": "Week", "interval": 2, "schedule": {"hours": [7], "weekDays": ["Monday"]}}, "2026-03-09 07:00"),
         ({"frequency": "Month", "schedule": {"monthDays": [5], "hours": [0], "minutes": [0]}}, "2026-03-05 00:00"),
         ({"frequency": "Month", "interval": 2}, "2026-03-01 00:00"),
+        ({"frequency": "Month", "interval": 2, "startTime": "1926-02-28T00:00:00"}, "2026-02-28 00:00"),
+        ({"frequency": "Month", "schedule": {"monthDays": [30, 31], "hours": [0], "minutes": [0]}}, None),
+        ({"frequency": "Day", "interval": 3, "startTime": "0001-01-01T05:00:00"}, "2026-03-09 05:00"),
         ({"frequency": "Day", "startTime": "2027-01-01T00:00:00"}, None),
     ],
 )
@@ -99,6 +153,19 @@ def test_recurrences_fire(given: dict[str, Any], expected: str | None) -> None:
         begin["startTime"] = "2026-03-11T00:00:00"
     trigger: Trigger = triggers.recurrence(begin, 0, "f")
     assert shown(trigger.last(ms("2026-02-20T00:00"), ms("2026-03-11T09:34"))) == expected
+
+
+def test_a_month_without_such_a_day_is_refused() -> None:
+    given = {"frequency": "Month", "interval": 12, "startTime": "2026-02-01T00:00:00", "schedule": {"monthDays": [30]}}
+    with pytest.raises(InvalidInput, match=r"f\.schedule\.monthDays.*expected a day of month 2"):
+        triggers.recurrence(given, 0, "f")
+
+
+@pytest.mark.parametrize("start", ["yesterday", "0001-01-01T00:00:00+12:00", "0001-01-01T00:00:00Z"])
+def test_what_is_no_start(start: str) -> None:
+    given = {"frequency": "Day", "startTime": start, "timeZone": "America/New_York"}
+    with pytest.raises(InvalidInput, match=r"f\.startTime.*ISO 8601"):
+        triggers.recurrence(given, 0, "f")
 
 
 def test_every_zone_of_windows_is_known() -> None:

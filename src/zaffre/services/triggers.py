@@ -1,14 +1,15 @@
 """When a trigger fires: cron expressions and recurrences of Azure ML, on the wall clock of their time zone.
 
-A minute either fits a trigger or not. So an hour that daylight saving skips never fires, and one that it repeats fires
-twice; what is done at a time must bear that.
+cronsim and dateutil count; both are loaded by the first trigger. Around daylight saving no time is lost and none fires
+twice: one that the clock skips fires after the gap, one that it shows twice fires the first time. Only what comes every
+so many minutes or hours goes on by the time that passes (in cron: a `*` at the minute or the hour).
 """
 
 from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
@@ -18,82 +19,69 @@ import msgspec
 
 from zaffre.errors import InvalidInput
 
-MINUTE_MS = 60_000
 FREQUENCIES = ("Minute", "Hour", "Day", "Week", "Month")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_CRON_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_CRON_PARTS = "minute (0-59), hour (0-23), day of month (1-31), month (1-12, JAN-DEC), day of week (0-7, SUN-SAT)"
+_DAY = timedelta(days=1)
+"""More than any clock is put forward or back."""
 
-Fits = Callable[[datetime], bool]
+Times = Callable[[datetime, datetime], Iterable[datetime]]
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """`fits` is asked with a time of `zone`, whole minutes; nothing fires before `start` (milliseconds)."""
+    """`times` gives those between two times of `zone`, latest first, and may give some before and behind them; nothing
+    fires before `start` (milliseconds)."""
 
     zone: ZoneInfo
-    fits: Fits
+    times: Times
     start: int | None = None
 
     def last(self, after: int, until: int) -> int | None:
         """The last time it fired behind `after` and not behind `until`, in milliseconds."""
-        first = max(after + 1, self.start or 0)
-        at = until - until % MINUTE_MS
-        while at >= first:
-            if self.fits(datetime.fromtimestamp(at / 1000, self.zone)):
-                return at
-            at -= MINUTE_MS
+        first = after + 1 if self.start is None else max(after + 1, self.start)
+        if first > until:
+            return None
+        for time in self.times(*(datetime.fromtimestamp(at / 1000, self.zone) for at in (first, until))):
+            at = int(time.timestamp()) * 1000
+            if at <= until:
+                return at if at >= first else None
         return None
 
 
 def cron(expression: str, zone: str | None, start: str | None, field: str) -> Trigger:
-    """Five parts: minute, hour, day of the month, month, day of the week. Raises InvalidInput that names `field`."""
-    parts = expression.split()
-    if len(parts) != 5:
-        raise invalid(f"{field}.expression", f"'{expression[:100]}' has {len(parts)} parts; expected 5")
-    try:
-        minutes, hours = _part(parts[0], 0, 59), _part(parts[1], 0, 23)
-        days, months = _part(parts[2], 1, 31), _part(parts[3], 1, 12, _MONTHS, 1)
-        weekdays = {day % 7 for day in _part(parts[4], 0, 7, _CRON_DAYS)}
-    except ValueError as error:
-        raise invalid(f"{field}.expression", f"'{expression[:100]}': {error}") from None
-    either = parts[2] != "*" and parts[4] != "*"  # cron's own rule: with both given, one of them is enough
+    """Five parts, read as Debian's cron reads them. Raises InvalidInput that names `field`."""
+    from cronsim import CronSim, CronSimError
 
-    def fits(at: datetime) -> bool:
-        if at.minute not in minutes or at.hour not in hours or at.month not in months:
-            return False
-        day, weekday = at.day in days, (at.weekday() + 1) % 7 in weekdays
-        return day or weekday if either else day and weekday
+    shown, parts = expression[:100], len(expression.split())
+    if parts != 5:
+        raise invalid(f"{field}.expression", f"'{shown}' has {parts} parts; expected 5: {_CRON_PARTS}")
+    try:
+        CronSim(expression, datetime.now(UTC))
+    except (CronSimError, ValueError) as error:
+        raise invalid(f"{field}.expression", f"'{shown}': {error}; expected {_CRON_PARTS}") from None
+
+    def times(_first: datetime, until: datetime) -> Iterator[datetime]:
+        # It counts back on the wall clock. In an hour that the clock shows for the second time, that misses what fired
+        # in the first one behind the present minute; so begin where the hour is over.
+        again = _offset(until.replace(fold=0)) - _offset(until)
+        return CronSim(expression, until + again + timedelta.resolution, reverse=True)
 
     found = zone_of(zone, f"{field}.timeZone")
-    return Trigger(found, fits, _moment(start, found, f"{field}.startTime"))
+    return Trigger(found, times, _moment(start, found, f"{field}.startTime"))
 
 
 def recurrence(given: dict[str, Any], created: int, field: str) -> Trigger:
     """Every `interval` of `frequency` from the start on (`created` where none is given), at the times of `schedule`."""
     zone = zone_of(given.get("timeZone"), f"{field}.timeZone")
     began = _moment(given.get("startTime"), zone, f"{field}.startTime")
-    origin = datetime.fromtimestamp((created if began is None else began) / 1000, zone).replace(second=0, microsecond=0)
+    start = created if began is None else began
+    origin = datetime.fromtimestamp(start / 1000, zone).replace(second=0, microsecond=0)
     every, frequency = int(given.get("interval") or 1), given["frequency"]
-    schedule = given.get("schedule") or {}
-    hours = schedule.get("hours") or [origin.hour]
-    minutes = schedule.get("minutes") or [origin.minute]
-    weekdays = [WEEKDAYS.index(day) for day in schedule.get("weekDays") or ()] or [origin.weekday()]
-    days = schedule.get("monthDays") or [origin.day]
-
-    def fits(at: datetime) -> bool:
-        if frequency in ("Minute", "Hour"):
-            passed = int((at - origin).total_seconds() // 60)
-            return passed >= 0 and passed % (every * (60 if frequency == "Hour" else 1)) == 0
-        if at.minute not in minutes or at.hour not in hours:
-            return False
-        if frequency == "Day":
-            return (at.date() - origin.date()).days % every == 0
-        if frequency == "Week":
-            monday, first = (one.date() - timedelta(days=one.weekday()) for one in (at, origin))
-            return at.weekday() in weekdays and (monday - first).days // 7 % every == 0
-        return at.day in days and ((at.year - origin.year) * 12 + at.month - origin.month) % every == 0
-
-    return Trigger(zone, fits, began)
+    if frequency in ("Minute", "Hour"):
+        step = timedelta(minutes=every) if frequency == "Minute" else timedelta(hours=every)
+        return Trigger(zone, functools.partial(_steps, origin.astimezone(UTC), step), start)
+    times = _calendar(origin.replace(tzinfo=None), frequency, every, given.get("schedule") or {}, f"{field}.schedule")
+    return Trigger(zone, times, start)
 
 
 def zone_of(name: str | None, field: str) -> ZoneInfo:
@@ -111,32 +99,54 @@ def _windows() -> dict[str, str]:
     return {row["windows"].lower(): row["iana"] for row in csv.DictReader(text.splitlines())}
 
 
-def _part(text: str, least: int, most: int, names: tuple[str, ...] = (), offset: int = 0) -> set[int]:
-    """The values that one part of an expression names. Raises ValueError."""
-    found: set[int] = set()
-    for piece in text.split(","):
-        span, slash, step = piece.partition("/")
-        low, dash, high = span.partition("-")
-        if slash and (not _number(step) or int(step) < 1):
-            raise ValueError(f"'{piece}' has no step")
-        first = least if span == "*" else _value(low, names, offset)
-        last = most if span == "*" or (slash and not dash) else _value(high if dash else low, names, offset)
-        if not least <= first <= last <= most:
-            raise ValueError(f"'{piece}' is not within {least} to {most}")
-        found.update(range(first, last + 1, int(step) if slash else 1))
-    return found
+def _steps(origin: datetime, step: timedelta, _first: datetime, until: datetime) -> Iterable[datetime]:
+    """What comes by the time that passes, whatever a clock shows."""
+    return [origin + (until - origin) // step * step]
 
 
-def _value(text: str, names: tuple[str, ...], offset: int) -> int:
-    if text.lower() in names:
-        return names.index(text.lower()) + offset
-    if not _number(text):
-        raise ValueError(f"'{text}' is no number")
-    return int(text)
+def _calendar(origin: datetime, frequency: str, every: int, schedule: dict[str, Any], field: str) -> Times:
+    """The days of a calendar and their times, counted without a zone. A time that the zone skips is put forward by as
+    much as the clock is (RFC 5545)."""
+    from dateutil.relativedelta import relativedelta
+    from dateutil.rrule import DAILY, MONTHLY, WEEKLY, rrule
+
+    base = origin.replace(hour=0, minute=0)
+    weekdays = days = None
+    if frequency == "Week":
+        base -= _DAY * base.weekday()
+        weekdays = [WEEKDAYS.index(day) for day in schedule.get("weekDays") or ()] or [origin.weekday()]
+    elif frequency == "Month":
+        base = base.replace(day=1)
+        days = schedule.get("monthDays") or [origin.day]
+    rule = rrule(
+        MONTHLY if frequency == "Month" else WEEKLY if frequency == "Week" else DAILY,
+        dtstart=base,
+        interval=every,
+        byhour=schedule.get("hours") or [origin.hour],
+        byminute=schedule.get("minutes") or [origin.minute],
+        bysecond=0,
+        byweekday=weekdays,
+        bymonthday=days,
+    )
+    if days and next(iter(rule), None) is None:
+        raise invalid(f"{field}.monthDays", f"{days} is in no month it comes to; expected a day of month {base.month}")
+
+    def times(first: datetime, until: datetime) -> Iterable[datetime]:
+        begin = first.replace(tzinfo=None) - _DAY
+        if frequency == "Month":  # whole intervals are skipped, for the rule would count from its start on each time
+            months = (begin.year - base.year) * 12 + begin.month - base.month
+            since = base + relativedelta(months=months // every * every)
+        else:
+            step = every * (_DAY if frequency == "Day" else 7 * _DAY)
+            since = base + (begin - base) // step * step
+        found = rule.replace(dtstart=since, until=until.replace(tzinfo=None) + _DAY)
+        return sorted((at.replace(tzinfo=first.tzinfo) for at in found), key=datetime.timestamp, reverse=True)
+
+    return times
 
 
-def _number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 4
+def _offset(at: datetime) -> timedelta:
+    return at.utcoffset() or timedelta()
 
 
 def _moment(text: str | None, zone: ZoneInfo, field: str) -> int | None:
@@ -145,7 +155,8 @@ def _moment(text: str | None, zone: ZoneInfo, field: str) -> int | None:
         return None
     try:
         at = datetime.fromisoformat(text)
-        return int((at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC).timestamp() * 1000)
+        at = (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+        return int(at.astimezone(zone).timestamp() * 1000)  # the zone may have no such year
     except (ValueError, OverflowError):
         raise invalid(field, f"'{text[:100]}' is not an ISO 8601 time") from None
 
