@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import stat
@@ -239,6 +240,21 @@ def test_two_at_once_build_once(tmp_path: Path) -> None:
     texts = [log.read_text() for log in logs]
     assert sum("Building environment" in text for text in texts) == 1
     assert sum("is ready" in text for text in texts) == 2
+
+
+def test_who_waits_is_not_told_for_whom_it_is_built(tmp_path: Path) -> None:
+    """It may be a job of another workspace, whose log is nobody else's business."""
+    recipe, log = resolve(EnvironmentSpec()), tmp_path / "log"
+    (tmp_path / "environments").mkdir()
+    with open(tmp_path / "environments" / f"{recipe.key}.lock", "w") as lock, ThreadPoolExecutor(1) as threads:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("/home/jobs/theirs/secret-project/build.log")
+        lock.flush()
+        waiting = threads.submit(ensure, recipe, tmp_path, log)
+        eventually(lambda: log.exists() and log.read_text(), lambda text: "is being built" in str(text), what="the wait")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert waiting.result().exists()
+    assert "theirs" not in log.read_text()
 
 
 def test_a_package_that_does_not_exist_is_named_in_the_resolvers_words(tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ def build(recipe: Recipe, home: Path, log_path: Path, variables: Mapping[str, st
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            log.say(f"Environment {recipe.key[:12]} is being built; what happens is told in {lock.read().strip()}.")
+            # Not for whom: that may be a job of another workspace. The operator finds its log in the lock.
+            log.say(f"Environment {recipe.key[:12]} is being built for another already; this one waits for it.")
             fcntl.flock(lock, fcntl.LOCK_EX)
         if ready(recipe, home) is not None:
             log.say(f"Environment {recipe.key[:12]} is ready.")
