@@ -36,6 +36,43 @@ def upload(server: ZaffreServer) -> tuple[str, str]:
     return path, sas
 
 
+# ---- what a job names
+
+
+@pytest.fixture(scope="module")
+def named(server: ZaffreServer) -> dict[str, str]:
+    """An asset of each kind that is no data, and data that names itself, by their ids."""
+    found = {"environment": server.environment_version("of-no-use", {"image": "python:3.11"})}
+    path = "azureml://datastores/workspaceblobstore/paths/of-no-use.txt"
+    for version, uri in (("1", path), ("2", "azureml:of-no-use@latest")):
+        properties = {"dataType": "uri_file", "dataUri": uri}
+        answer = server.request(
+            "PUT", f"{server.scope}/data/of-no-use/versions/{version}?{ARM}", {"properties": properties}
+        )
+        assert answer.status == 201, answer.body
+        found[f"data {version}"] = answer.json["id"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "uri"),
+    [
+        ("codeId", "data 1", ""),
+        ("codeId", "environment", ""),
+        ("input", "environment", ""),
+        ("input", "data 2", ""),
+        ("input", "", "https://["),
+        ("input", "", "https://host:port/x"),
+    ],
+)
+def test_what_a_job_cannot_mean(server: ZaffreServer, named: dict[str, str], field: str, kind: str, uri: str) -> None:
+    value = named.get(kind, uri)
+    given: dict[str, Any] = {"codeId": value}
+    if field == "input":
+        given = {"inputs": {"x": {"jobInputType": "uri_file", "uri": value}}}
+    refused(server.put_job(f"means-{tag(field + kind + uri)}", "true", **given), 400)
+
+
 # ---- environments and commands
 
 

@@ -251,7 +251,9 @@ def test_who_waits_is_not_told_for_whom_it_is_built(tmp_path: Path) -> None:
         lock.write("/home/jobs/theirs/secret-project/build.log")
         lock.flush()
         waiting = threads.submit(ensure, recipe, tmp_path, log)
-        eventually(lambda: log.exists() and log.read_text(), lambda text: "is being built" in str(text), what="the wait")
+        eventually(
+            lambda: log.exists() and log.read_text(), lambda text: "is being built" in str(text), what="the wait"
+        )
         fcntl.flock(lock, fcntl.LOCK_UN)
         assert waiting.result().exists()
     assert "theirs" not in log.read_text()

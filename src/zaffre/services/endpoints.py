@@ -223,7 +223,7 @@ class Endpoints:
                     target="properties.codeConfiguration.codeId",
                 )
             field = "properties.codeConfiguration.codeId"
-            asset = await self._places.asset(workspace, code["codeId"], field)
+            asset = await self._places.asset(workspace, code["codeId"], field, ("codes",))
             place = await self._places.resolve(workspace, asset.row.body["properties"]["codeUri"], field)
             resolved["code"] = msgspec.to_builtins(place)
         elif resolved.get("model", {}).get("type") != "mlflow_model":

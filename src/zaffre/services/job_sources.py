@@ -46,7 +46,7 @@ class JobSources:
         self._check_expressions(properties)
         resolved: Document = {"inputs": {}, "outputs": {}}
         if properties.get("codeId"):
-            found = await self._places.asset(workspace, properties["codeId"], "properties.codeId")
+            found = await self._places.asset(workspace, properties["codeId"], "properties.codeId", ("codes",))
             place = await self._places.resolve(workspace, found.row.body["properties"]["codeUri"], "properties.codeId")
             resolved["code"] = msgspec.to_builtins(place)
         for input_, value in properties["inputs"].items():
@@ -88,9 +88,8 @@ class JobSources:
 
     async def _source(self, workspace: Workspace, uri: str, field: str) -> Document:
         if names_asset(uri):
-            found = await self._places.asset(workspace, uri, field)
-            properties = found.row.body["properties"]
-            source = await self._source(workspace, properties.get("dataUri") or properties["modelUri"], field)
+            found, behind = await self._places.followed(workspace, uri, field)
+            source = await self._source(workspace, behind, field)
             kind = found.kind.type.split("/")[1]
             return {**source, "asset": f"{workspace.path}/{kind}/{found.row.parent}/versions/{found.row.name}"}
         if inward(uri).startswith(("http://", "https://")):
@@ -191,8 +190,12 @@ def target_of(workspace: Workspace, job: JobRow, output: str) -> Document:
 
 def _check_web(url: str, value: Document, field: str) -> None:
     """A file on the web has no folder around it that could be listed."""
-    parts = urlsplit(url)
-    if not parts.hostname or parts.username or parts.password:
+    try:
+        parts = urlsplit(url)
+        good = bool(parts.hostname) and parts.port != 0 and not parts.username and not parts.password
+    except ValueError:  # no host, no port
+        good = False
+    if not good:
         raise InvalidInput(
             f"Field '{field}.uri': expected https://host/path without a user in it.",
             code="InvalidField",

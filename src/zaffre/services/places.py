@@ -111,10 +111,8 @@ class Places:
         if match := _S3.fullmatch(uri):
             return await self._by_address(workspace, uri, None, match["c"], match["p"], field, outside)
         if names_asset(uri):
-            found = await self.asset(workspace, uri, field)
-            properties = found.row.body["properties"]
-            data_uri = properties.get("dataUri") or properties.get("modelUri") or ""
-            return await self.resolve(workspace, data_uri, field, outside=outside)
+            _, uri = await self.followed(workspace, uri, field)
+            return await self.resolve(workspace, uri, field, outside=outside)
         if uri.startswith(("http://", "https://", "adl://")):
             raise NotServed(
                 f"Field '{field}': data outside this server ('{uri[:100]}') is not served yet.", target=field
@@ -126,13 +124,37 @@ class Places:
             target=field,
         )
 
+    async def followed(self, workspace: Workspace, text: str, field: str) -> tuple[Reference, str]:
+        """The data or the model that `text` names, and the address behind it, which may have been told by another asset."""
+        first = found = await self.asset(workspace, text, field)
+        seen: set[int] = set()
+        while True:
+            if found.row.pk in seen:  # by its label, which was another version's when it was made
+                raise InvalidInput(
+                    f"Field '{field}': '{text[:200]}' names itself, so no data is behind it.",
+                    code="InvalidField",
+                    target=field,
+                )
+            seen.add(found.row.pk)
+            properties = found.row.body["properties"]
+            uri: str = properties.get("dataUri") or properties["modelUri"]
+            if not names_asset(uri):
+                return first, uri
+            found = await self.asset(workspace, uri, field)
+
     async def asset(
         self, workspace: Workspace, text: str, field: str, kinds: tuple[str, ...] = ("data", "models")
     ) -> Reference:
-        """The asset version `text` names: an ARM id, or `azureml:name:version`, or `azureml:name@latest`."""
+        """The asset version of one of `kinds` that `text` names: an ARM id, or `azureml:name:version`, or `azureml:name@latest`."""
         refuse_asset(text, field)
         if match := ARM.fullmatch(text):
             self._own(workspace, match, field)
+            if match["kind"].lower() not in kinds:
+                raise InvalidInput(
+                    f"Field '{field}': '{text[-200:]}' is of {match['kind']}; expected one of {', '.join(kinds)}.",
+                    code="InvalidField",
+                    target=field,
+                )
             # The SDK makes an id of `azureml:name@latest` with the prefix left in the name (wire.md §9).
             name = match["n"].removeprefix("azureml:")
             return await self._version(workspace, match["kind"].lower(), name, match["by"].lower(), match["v"], field)
