@@ -219,6 +219,17 @@ def test_an_input_mounted_for_writing_is_written_back(ml: Any, bare: Any, client
         ml.jobs.create_or_update(command(command="true", environment=bare, inputs={"x": asset}))
 
 
+def test_an_upload_is_not_mounted_for_writing(ml: Any, bare: Any, tmp_path: Path) -> None:
+    """It lies under the hash of its content, by which every client and every asset with that content finds it."""
+    from azure.ai.ml import Input, command
+
+    (tmp_path / "one.txt").write_text("as it was uploaded")
+    local = Input(type="uri_folder", path=str(tmp_path), mode="rw_mount")
+    job = command(command="echo changed > ${{inputs.x}}/one.txt", environment=bare, inputs={"x": local})
+    with pytest.raises(Exception, match="never changes"):
+        ml.jobs.create_or_update(job)
+
+
 @pytest.fixture
 def website(tmp_path: Path) -> Iterator[str]:
     """The address of a plain web server."""

@@ -18,6 +18,7 @@ from zaffre.services.kinds.computes import ANYWHERE, admit
 from zaffre.services.kinds.job_data import MODEL_TYPES, WRITABLE, asset_kind
 from zaffre.services.model_sources import uri_of
 from zaffre.services.places import Place, Places, datastore_uri, names_asset
+from zaffre.services.references import UPLOADS
 from zaffre.services.resources import ListQuery, Resources
 from zaffre.services.urls import inward
 from zaffre.services.workspaces import BLOB_STORE, Workspace, output_folder
@@ -71,7 +72,9 @@ class JobSources:
         source = await self._source(workspace, value["uri"], f"{field}.uri")
         if source["kind"] == WEB:
             _check_web(source["url"], value, field)
-        if value["mode"] == WRITABLE and (source.get("asset") or source["kind"] == WEB):
+        # An upload lies under the hash of its content: whoever has the same, asset or client, stands on it.
+        uploaded = source.get("path", "").startswith(f"{UPLOADS}/")
+        if value["mode"] == WRITABLE and (source.get("asset") or source["kind"] == WEB or uploaded):
             raise InvalidInput(
                 f"Field '{field}.mode': {WRITABLE} would change '{value['uri'][:200]}', which never changes. Use ReadOnlyMount, or name a "
                 "path of a datastore.",
