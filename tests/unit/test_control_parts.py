@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from zaffre.control import jobs as control_jobs
 from zaffre.control.outcomes import of_event
 from zaffre.control.slots import Slots
+from zaffre.errors import Unavailable
 from zaffre.protocols.arm.provider import merged
 from zaffre.protocols.arm.table import load, operation
 from zaffre.services.urls import inward, outward
@@ -31,6 +35,25 @@ def test_slots_are_given_in_order_and_never_twice() -> None:
         return order
 
     assert asyncio.run(work()) == [2, 3, 4]
+
+
+def test_a_job_is_watched_on_when_the_database_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    async def load(_scope: str, id_: str) -> None:
+        looks.append(id_)
+        if len(looks) < 3:
+            raise Unavailable("The database cannot be reached.")
+
+    monkeypatch.setattr(control_jobs, "BACK_OFF_S", (0.0, 0.0))
+
+    async def work() -> None:
+        news = {("scope", "job"): asyncio.Event()}
+        controller: Any = SimpleNamespace(_load=load, _news=news, _tasks={}, _node="here")
+        await control_jobs.JobController._drive(controller, "scope", "job")
+
+    asyncio.run(work())
+    assert looks == ["job"] * 3
 
 
 def test_urgent_jobs_go_first() -> None:

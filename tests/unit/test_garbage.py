@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from tests.support.blob_server import Services
 from zaffre.cli import gc as command
 from zaffre.control.garbage import DAY_MS, Garbage
+from zaffre.control.maintenance import Maintenance
 from zaffre.execution.environments import cleanup
 from zaffre.execution.environments.builder import READY
 from zaffre.execution.environments.overlay import overlay
@@ -62,6 +64,17 @@ def test_job_folders(services: Services, status: str, stored: bool, kept: bool) 
     assert asyncio.run(garbage(services).collect()).job_folders == look.job_folders
     assert (services.settings.jobs / scope / "job").exists() is kept
     assert not (services.settings.jobs / scope / "deleted").exists()
+
+
+def test_no_failure_ends_the_chores(services: Services) -> None:
+    done: list[str] = []
+
+    async def fails() -> None:
+        raise RuntimeError("a bug")
+
+    fake: Any = SimpleNamespace(collect=fails, tend=lambda: bool(done.append("keys")))
+    asyncio.run(Maintenance(services.settings, services.database, fake, fake).once())
+    assert done == ["keys"]
 
 
 def test_a_job_of_the_same_name_may_begin_meanwhile(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

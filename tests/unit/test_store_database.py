@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from zaffre.errors import StorageFull
+from zaffre.errors import StorageFull, Unavailable
 from zaffre.store import resources, tables
 from zaffre.store.database import Database
 from zaffre.store.unit import Actor, Unit
@@ -114,6 +114,22 @@ def test_a_full_disk_is_named_and_passes(tmp_path: Path) -> None:
     database.write_now(big)
     assert database.read_now(_names) == ["big"]
     database.close()
+
+
+def test_a_database_that_went_away_is_named_and_comes_back(postgres_url: str) -> None:
+    made = Database(postgres_url)
+
+    def die(conn: sa.Connection) -> None:
+        conn.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with pytest.raises(Unavailable, match="database"):
+        made.read_now(die)
+    with pytest.raises(Unavailable, match="database"):
+        made.write_now(lambda unit: die(unit.conn))
+    assert made.read_now(lambda conn: conn.execute(sa.text("SELECT 1")).scalar()) == 1
+    with pytest.raises(sa.exc.ProgrammingError):
+        made.read_now(lambda conn: conn.execute(sa.text("SELECT nothing")))
+    made.close()
 
 
 def test_what_was_answered_is_on_disk(tmp_path: Path) -> None:

@@ -172,7 +172,12 @@ class JobController:
         """One job, state after state, until it is over or belongs to another node."""
         failures = 0
         while True:
-            job = await self._load(scope, id_)
+            try:
+                job = await self._load(scope, id_)
+            except ZaffreError as error:  # a database that is away for a while must not leave a job that nobody watches
+                _log.error("job cannot be looked at", extra={"run": id_, "error": error.message})
+                await asyncio.sleep(BACK_OFF_S[1])
+                continue
             if job is None or job.status in jobs.TERMINAL or job.node != self._node:
                 if self._news[scope, id_].is_set():  # a deleted job's name may be another job's by now
                     self._news[scope, id_].clear()

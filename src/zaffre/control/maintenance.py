@@ -56,6 +56,8 @@ class Maintenance:
                 await chore()
             except (ZaffreError, OSError) as error:
                 _log.warning("chore failed", extra={"chore": chore.__name__, "error": str(error)})
+            except Exception:  # noqa: BLE001  no failure may end them all: nothing would be collected any more
+                _log.exception("chore failed", extra={"chore": chore.__name__})
 
     async def _trim_logs(self) -> None:
         for folder in server.folders(self._settings.deployments):

@@ -51,7 +51,7 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
 
     def read_now(self, work: Callable[[sa.Connection], T]) -> T:
-        with self.engine.connect() as conn, _translated():
+        with _translated(), self.engine.connect() as conn:
             if self.is_sqlite:
                 conn.exec_driver_sql("BEGIN")
             try:
@@ -260,6 +260,8 @@ def _translate(error: BaseException) -> BaseException:
         )
     if "database is locked" in text:
         return Unavailable("The database is held by another program. Repeat the request.")
+    if isinstance(error, sa.exc.OperationalError) and not isinstance(error.orig, sqlite3.Error):
+        return Unavailable("The database cannot be reached, or does not answer. Repeat the request.")
     return error
 
 
