@@ -40,8 +40,10 @@ class Kept(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """The outcome, which fails when something cannot be kept; what there is of each named output; whether all that has a
-    place is in it. If not, the job's folder has the only copy."""
+    """The outcome, which fails when something cannot be kept; what there is of each named output; whether all is stored.
+
+    If not, the job's folder has the only copy.
+    """
 
     outcome: dict[str, Any]
     left: dict[str, Left]
@@ -73,11 +75,14 @@ async def store_outputs(
                 errors.append(f"{kept.name[:200]!r}: {error.message}")
 
     await asyncio.gather(*(keep(file) for file in files))
-    if (left_out or errors) and outcome["status"] == "Completed":
-        kept = " It is in the job's folder on the server until the job is deleted." if errors else ""
-        message = "The command succeeded, but not all it left could be stored: " + "; ".join(left_out + errors)
-        outcome = outcomes.failed("OutputsNotStored", message.rstrip(".") + "." + kept)
-    return Stored(outcome, left, not errors)
+    lost = left_out + errors
+    if lost and outcome["status"] == "Completed":
+        outcome = outcomes.failed(
+            "OutputsNotStored",
+            f"The command succeeded, but not all it left could be stored: {'; '.join(lost).rstrip('.')}. It is in the job's folder "
+            "on the server until the job is deleted.",
+        )
+    return Stored(outcome, left, not lost)
 
 
 async def _artifacts(job: JobRow, folder: Path, left_out: list[str]) -> list[Kept]:
