@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from zaffre.control.inputs import input_folder, output_folder, place_of, single_
 from zaffre.control.outside import Outside
 from zaffre.errors import InvalidInput
 from zaffre.execution.data.capture import OutputFile, capture
+from zaffre.execution.files import remove_tree
 from zaffre.services import mlmodel, workspaces
 from zaffre.services.blobs import Blobs
 from zaffre.services.job_assets import Left
@@ -28,6 +30,9 @@ _ARTIFACTS = (
     ("wd/outputs", "outputs"),
 )
 PARALLEL = 4
+CLEAR_AGAIN_S = (0.05, 0.2, 1, 3)
+
+_log = logging.getLogger("zaffre.jobs")
 
 
 class Kept(NamedTuple):
@@ -83,6 +88,18 @@ async def store_outputs(
             "on the server until the job is deleted.",
         )
     return Stored(outcome, left, not lost)
+
+
+async def clear(folder: Path) -> None:
+    """Remove the folder of a job that is over. Its launcher may still be about to leave, and tidies up itself meanwhile."""
+    for pause in CLEAR_AGAIN_S:
+        try:
+            await asyncio.to_thread(remove_tree, folder)
+        except OSError:
+            await asyncio.sleep(pause)
+        else:
+            return
+    _log.warning("a job's folder is left to maintenance", extra={"folder": str(folder)})
 
 
 async def _artifacts(job: JobRow, folder: Path, left_out: list[str]) -> list[Kept]:

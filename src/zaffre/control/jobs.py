@@ -19,7 +19,7 @@ import msgspec
 from zaffre.control import outcomes
 from zaffre.control.environments import ReadyEnvironments
 from zaffre.control.evaluated import Evaluation
-from zaffre.control.finish import store_outputs
+from zaffre.control.finish import clear, store_outputs
 from zaffre.control.inputs import Layout, lay, layout
 from zaffre.control.job_environment import variables
 from zaffre.control.outside import Outside
@@ -56,7 +56,6 @@ from zaffre.store.unit import Unit
 BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 LAUNCH_ATTEMPTS = 3
 CORES = max(2, os.cpu_count() or 1)
-CLEAR_AGAIN_S = (0.05, 0.2, 1, 3)
 BACK_OFF_S = (0.2, 1, 5, 15, 30)
 
 _log = logging.getLogger("zaffre.jobs")
@@ -298,7 +297,7 @@ class JobController:
         elif seen.died:
             await asyncio.to_thread(self._executor.kill, folder)
             message = "The launcher beside the command was killed from outside; the command was ended with it."
-            await self._give_up(job, outcomes.failed("LauncherDied", message, _last_lines(folder)))
+            await self._give_up(job, outcomes.failed("LauncherDied", message, outcomes.last_lines(folder)))
         else:
             await self._wait(job, seen.events[-1].n if seen.events else 0)
 
@@ -330,7 +329,7 @@ class JobController:
         self._tokens.end_run(job.scope, job.id, job.created_at)
         await self._slots.release(_compute(job), job.run)
         if whole:
-            await _clear(folder)
+            await clear(folder)
 
     def _end(
         self,
@@ -480,25 +479,6 @@ def _priority(job: JobRow) -> int:
     return found
 
 
-async def _clear(folder: Path) -> None:
-    """Remove the folder of a job that is over. Its launcher may still be about to leave, and tidies up itself meanwhile."""
-    for pause in CLEAR_AGAIN_S:
-        try:
-            await asyncio.to_thread(remove_tree, folder)
-        except OSError:
-            await asyncio.sleep(pause)
-        else:
-            return
-    _log.warning("a job's folder is left to maintenance", extra={"folder": str(folder)})
-
-
 def _bound(text: str, laid: Layout) -> str:
     absent = {name: None for name in section_inputs(text) if name not in laid.inputs}
     return bind(text, {**laid.inputs, **absent}, laid.outputs)
-
-
-def _last_lines(folder: Path) -> list[str]:
-    try:
-        return (folder / "user_logs" / "std_log.txt").read_text(errors="replace").splitlines()[-outcomes.LINES :]
-    except FileNotFoundError:
-        return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from pathlib import Path
 from typing import Any
 
 LINES = 20
@@ -61,6 +62,14 @@ def of_event(data: dict[str, Any], canceled: bool, timeout_s: float | None) -> d
     else:
         message = f"The command ended with exit code {code}."
     return failed("UserError", message, lines)
+
+
+def last_lines(folder: Path) -> list[str]:
+    """Of the log in a job's folder."""
+    try:
+        return (folder / "user_logs" / "std_log.txt").read_text(errors="replace").splitlines()[-LINES:]
+    except FileNotFoundError:
+        return []
 
 
 def failed(code: str, message: str, lines: list[str] | None = None) -> dict[str, Any]:
