@@ -23,6 +23,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(200, b"sho", length=5)
         elif kind == "/busy":
             self._answer(503, b"")
+        elif kind == "/odd":
+            self._answer(200, b"whole", length="many")
         elif kind == "/moved":
             self._answer(302, b"", location="/file")
         elif kind == "/inside":
@@ -30,7 +32,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._answer(404, b"")
 
-    def _answer(self, status: int, body: bytes, length: int | None = None, location: str | None = None) -> None:
+    def _answer(self, status: int, body: bytes, length: int | str | None = None, location: str | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         if location:
@@ -74,6 +76,10 @@ def test_a_file_is_fetched_once(site: str, dest: Path, path: str) -> None:
         ("/inside", WebError, "answered 302 Found\\."),
         ("/busy?sig=secret", StagingError, "answered 503"),
         ("/short?sig=secret", StagingError, "/short"),
+        ("/odd?sig=secret", StagingError, "/odd"),
+        ("/ü?sig=secret", WebError, "/ü' answered 404"),
+        ("/a b?sig=secret of mine", WebError, "/a b' answered 404"),
+        ("/%41%2f?sig=secret", WebError, "/%41%2f' answered 404"),
     ],
 )
 def test_what_goes_wrong_is_said_without_the_query(

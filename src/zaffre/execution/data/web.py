@@ -8,7 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from zaffre.execution.errors import StagingError, WebError
 from zaffre.execution.files import make_read_only
@@ -16,6 +16,7 @@ from zaffre.execution.files import make_read_only
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60.0
 _AGENT = "zaffre"
+_AS_IT_IS = "%/:?#[]@!$&'()*+,;=~"
 
 
 def file_name(url: str) -> str:
@@ -47,9 +48,11 @@ def fetch(url: str, dest: Path, stop: threading.Event, bundle: Path | None = Non
     except urllib.error.HTTPError as error:
         message = f"'{shown}' answered {error.code} {http.client.responses.get(error.code, '')}".rstrip() + "."
         raise (StagingError(message) if error.code >= 500 or error.code == 429 else WebError(message)) from None
+    except (http.client.InvalidURL, ValueError):  # their words hold the query
+        raise WebError(f"'{shown}' could not be fetched: it is no address of the web.") from None
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise StagingError(f"'{shown}' could not be fetched: {getattr(error, 'reason', error)}.") from None
-    if expected is not None and int(expected) != size:
+    if expected is not None and expected != str(size):
         raise StagingError(f"'{shown}' ended after {size} of {expected} bytes.")
     fresh.replace(dest)
     make_read_only(dest.parent)
@@ -61,7 +64,10 @@ def shown_address(url: str) -> str:
 
 
 def _open(url: str, bundle: Path | None) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url, headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"})
+    # As browsers do it: what an address may not hold as it is, is written as it may
+    request = urllib.request.Request(
+        quote(url, safe=_AS_IT_IS), headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"}
+    )
     context = ssl.create_default_context(cafile=str(bundle) if bundle else None)
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _SameScheme())
     answer: http.client.HTTPResponse = opener.open(request, timeout=_TIMEOUT_S)
