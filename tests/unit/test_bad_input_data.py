@@ -377,3 +377,18 @@ def container(server: ZaffreServer) -> str:
 
 def storage_token(server: ZaffreServer) -> str:
     return server.token("https://storage.azure.com")
+
+
+def test_where_an_operation_is_told_is_an_address(server: ZaffreServer, raw: Raw) -> None:
+    """A resource group may have any letters; a header may not."""
+    scope = quote(f"{server.scope.partition('/resourceGroups/')[0]}/resourceGroups/データ グループ") + (
+        "/providers/Microsoft.MachineLearningServices/workspaces/of-any-letters"
+    )
+    assert server.request("PUT", f"{scope}?{ARM}", {"properties": {}}).status == 200
+    path = f"{scope}/onlineEndpoints/of-any-letters?{ARM}"
+    made = server.request("PUT", path, {"location": "local", "properties": {"authMode": "Key"}})
+    gone = server.request("DELETE", path)
+    assert (made.status, gone.status) == (201, 202), (made.body, gone.body)
+    for answer, header in ((made, "azure-asyncoperation"), (gone, "location")):
+        assert server.request("GET", answer.headers[header].removeprefix(server.address)).status in (200, 202, 204)
+    assert server.request("DELETE", f"{scope}?{ARM}").status == 202

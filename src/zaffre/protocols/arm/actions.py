@@ -136,8 +136,7 @@ class Actions:
     async def operation_result(self, call: Call) -> Response:
         """What `Location` points to."""
         found = await self._operation(call)
-        location = f"{public_address(call, self._settings)}{call.workspace.path}/operationsResult/{found.id}"
-        return shape.operation_result(location, found)
+        return shape.operation_result(public_address(call, self._settings) + call.raw_path, found)
 
     async def _operation(self, call: Call) -> operations.Operation:
         id_ = call.params["operationId"]

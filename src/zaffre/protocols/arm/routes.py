@@ -101,6 +101,6 @@ def _provider(settings: Settings, runtime: Runtime, kind: Kind, service: Service
 
 def _action(operation: table.Operation) -> str:
     if not operation.type:  # resource groups and deployments, whose verb is the operation's whole name
-        return f"resources/{'read' if operation.method == 'GET' else 'write'}"
+        return f"resources/{'read' if operation.method in ('GET', 'HEAD') else 'write'}"
     verb = {"get": "read", "list": "read", "put": "write", "patch": "write"}.get(operation.verb, operation.verb)
     return f"{operation.type}/{verb}"
