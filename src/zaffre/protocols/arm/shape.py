@@ -69,7 +69,10 @@ def page(call: Call, address: str, values: Sequence[dict[str, Any]], following: 
 
 def in_progress(address: str, workspace: Workspace, operation: str) -> dict[str, str]:
     """Headers that make a client poll a PUT or PATCH."""
-    return {"azure-asyncoperation": f"{address}{quote(workspace.path)}/operationsStatus/{operation}", "retry-after": POLL_S}
+    return {
+        "azure-asyncoperation": f"{address}{quote(workspace.path)}/operationsStatus/{operation}",
+        "retry-after": POLL_S,
+    }
 
 
 def accepted(address: str, workspace: Workspace, operation: str) -> Response:
