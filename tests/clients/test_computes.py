@@ -160,7 +160,7 @@ def test_what_is_attached_is_a_record(ml: Any, server: ZaffreServer) -> None:
     assert b"s3cret-word" not in server.request("GET", f"{path}?{ARM}").body
     keys = server.request("POST", f"{path}/listKeys?{ARM}").json
     assert keys["computeType"] == "VirtualMachine" and keys["administratorAccount"]["password"] == "s3cret-word"
-    assert b"s3cret-word" not in (server.home / "zaffre.db").read_bytes()
+    assert b"s3cret-word" not in server.database_file.read_bytes()
 
     refused = server.put_job("to_attached", "true", computeId=path)
     assert refused.status == 400 and "attached VirtualMachine" in refused.json["error"]["message"]

@@ -127,7 +127,7 @@ def test_lists_filter(ml: Any, made: dict[str, Any], server: ZaffreServer) -> No
 def test_secrets_come_by_listsecrets_alone_and_lie_sealed(ml: Any, made: dict[str, Any], server: ZaffreServer) -> None:
     shown = server.request("GET", f"{server.scope}/connections?{ARM}&includeAll=true").body
     shown += b"".join(server.request("GET", f"{server.scope}/connections/{name}?{ARM}").body for name in made)
-    database = b"".join(path.read_bytes() for path in sorted(server.home.glob("zaffre.db*")))
+    database = b"".join(path.read_bytes() for path in sorted(server.home.glob(f"{server.database_file.name}*")))
     for secret in SECRETS:
         assert secret.encode() not in shown
         assert secret.encode() not in database

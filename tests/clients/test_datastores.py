@@ -204,7 +204,7 @@ def test_a_deleted_one_leaves_no_secret(ml: Any, server: ZaffreServer) -> None:
     ml.datastores.delete("gen1")
     with pytest.raises(ResourceNotFoundError):
         ml.datastores.get("gen1")
-    with contextlib.closing(sqlite3.connect(f"file:{server.home / 'zaffre.db'}?mode=ro", uri=True)) as connection:
+    with contextlib.closing(sqlite3.connect(f"file:{server.database_file}?mode=ro", uri=True)) as connection:
         assert connection.execute("SELECT count(*) FROM secrets WHERE name LIKE 'datastores/gen1/%'").fetchone() == (0,)
 
 
@@ -489,4 +489,4 @@ def foreign(ml: Any, server: ZaffreServer) -> Iterator[tuple[str, str, str]]:
 
 
 def database_bytes(server: ZaffreServer) -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(server.home.glob("zaffre.db*")))
+    return b"".join(path.read_bytes() for path in sorted(server.home.glob(f"{server.database_file.name}*")))

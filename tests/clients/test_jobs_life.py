@@ -100,7 +100,7 @@ def test_nested_runs_are_the_jobs_children(ml: Any, bare: Any, client_environmen
 
 
 def blobs_of(server: ZaffreServer, name: str) -> list[str]:
-    with contextlib.closing(sqlite3.connect(f"file:{server.home / 'zaffre.db'}?mode=ro", uri=True)) as connection:
+    with contextlib.closing(sqlite3.connect(f"file:{server.database_file}?mode=ro", uri=True)) as connection:
         found = connection.execute("SELECT name FROM blobs WHERE name LIKE ? ORDER BY name", (f"%{name}%",))
         return [row[0] for row in found]
 

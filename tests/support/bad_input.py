@@ -96,7 +96,7 @@ def refused(answer: Answer, *statuses: int, names: str = "") -> None:
 
 def rows(server: ZaffreServer) -> dict[str, int]:
     """How much there is of everything a refused request must not add to."""
-    with contextlib.closing(sqlite3.connect(f"file:{server.home / 'zaffre.db'}?mode=ro", uri=True)) as connection:
+    with contextlib.closing(sqlite3.connect(f"file:{server.database_file}?mode=ro", uri=True)) as connection:
         return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES}
 
 

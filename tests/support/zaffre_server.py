@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from zaffre.supervisor import client
 
 T = TypeVar("T")
@@ -90,6 +92,13 @@ class ZaffreServer:
     def credentials(self) -> dict[str, str]:
         found: dict[str, str] = json.loads((self.home / "credentials").read_bytes())
         return found
+
+    @property
+    def database_file(self) -> Path:
+        """SQLite's. A test that looks into it is left out where the records lie in PostgreSQL."""
+        if "ZAFFRE_DATABASE_URL" in self.environment:
+            pytest.skip("looks into SQLite's file")
+        return self.home / "zaffre.db"
 
     @property
     def address(self) -> str:

@@ -194,15 +194,24 @@ class Endpoints:
                 target="properties.endpointComputeType",
             )
         resolved = await self._resolve(workspace, accepted)
-        digest = hashlib.sha256(f"{workspace.id}/{parent.lower()}/{name.lower()}".encode()).hexdigest()[:8]
+        slug = await self._slug(workspace, parent, name)
 
         def guard(unit: Unit, row: Row | None) -> None:
             endpoint = resources.get(unit.conn, workspace.id, ENDPOINT, parent)
             if endpoint is None or endpoint.state == "Deleting":
                 raise NotFound(f"There is no online endpoint '{parent}' in workspace '{workspace.name}'.")
 
-        server = {"resolved": resolved, "slug": digest, "error": None}
+        server = {"resolved": resolved, "slug": slug, "error": None}
         return await self._resources.put(actor, workspace, kind, parent, name, body, server=server, guard=guard)
+
+    async def _slug(self, workspace: Workspace, parent: str, name: str) -> str:
+        """What names a deployment's folder and sockets on this server, in all workspaces; one that has a name keeps it."""
+        row = await self._resources.database.read(
+            lambda conn: resources.get(conn, workspace.id, DEPLOYMENT, name, parent)
+        )
+        if row is not None and row.server.get("slug"):
+            return str(row.server["slug"])
+        return hashlib.sha256(f"{workspace.id}/{parent.lower()}/{name.lower()}".encode()).hexdigest()[:16]
 
     async def _resolve(self, workspace: Workspace, properties: Document) -> Document:
         """Everything the deployment refers to, found and pinned at the door."""
