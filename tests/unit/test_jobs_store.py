@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ import sqlalchemy as sa
 from tests.support.databases import database, postgres_url
 from tests.support.zaffre_server import eventually
 from zaffre.control.jobs import JobController
-from zaffre.services import kinds
+from zaffre.errors import InvalidInput
+from zaffre.services import assets, kinds, lineage
 from zaffre.services.job_removal import remove
 from zaffre.services.jobs import DELETE, Jobs
 from zaffre.services.resources import Resources
@@ -298,4 +300,71 @@ def test_a_job_that_ends_while_it_is_deleted(
     fresh = made.read_now(lambda conn: jobs.get(conn, WORKSPACE.id, "doomed"))
     assert fresh is not None and fresh.status == jobs.FINALIZING
     assert (fresh.server.get(DELETE), "outcome" in fresh.server) == (True, True)
+    made.close()
+
+
+def _outputs_of(database: Database, id_: str) -> str:
+    """A job that left a file; the address of it that an asset is made of."""
+
+    def fill(unit: Unit) -> None:
+        for container in (WORKSPACE.container, ARTIFACT_CONTAINER):
+            blobs.make_container(unit, WORKSPACE.account, container)
+        add(unit, id_)
+        blob(unit, WORKSPACE.container, f"azureml/{id_}/x/a")
+
+    database.write_now(fill)
+    return f"azureml://{WORKSPACE.uri}/datastores/workspaceblobstore/paths/azureml/{id_}/x/"
+
+
+def _service(database: Database, folder: Path) -> Jobs:
+    return Jobs(
+        database, Resources(database, Vault(folder / "key"), kinds.load()), *[cast("Any", None)] * 3
+    )  # what a delete needs
+
+
+@pytest.mark.parametrize("form", ["azureml://jobs/doomed/outputs/x", "runs:/doomed/x", ""])
+def test_a_job_that_goes_while_an_asset_of_it_arrives(database: Database, tmp_path: Path, form: str) -> None:
+    uri, service = _outputs_of(database, "doomed"), _service(database, tmp_path)
+
+    class Meanwhile(Resources):
+        async def arrive(self, workspace: Workspace, kind: Any, body: Any) -> Any:
+            await service.delete(PLATFORM, WORKSPACE, self.kinds["workspaces/jobs"], "", "doomed")
+            return {"properties": {**body["properties"], "dataUri": uri}}
+
+    versions = Meanwhile(database, Vault(tmp_path / "key"), service.kinds)
+    body = {"properties": {"dataUri": form or uri, "dataType": "uri_folder"}}
+    with pytest.raises(InvalidInput, match="'doomed'"):
+        asyncio.run(versions.put(PLATFORM, WORKSPACE, service.kinds["workspaces/data/versions"], "new", "1", body))
+    assert left(database) == []
+
+
+def test_a_job_leaves_what_an_asset_is_just_made_of(postgres_url: str, tmp_path: Path) -> None:
+    """Two transactions at once: the one that deletes has to see what the other one names."""
+    made = Database(postgres_url)
+    tables.metadata.create_all(made.engine)
+    uri, service = _outputs_of(made, "doomed"), _service(made, tmp_path)
+    written, go = threading.Event(), threading.Event()
+
+    def slowly(unit: Unit) -> None:
+        properties = {"dataUri": uri}
+        seen = lineage.seen(unit.conn, WORKSPACE.id, properties)
+        body = {"properties": properties}
+        assets.put_version(unit, PLATFORM, WORKSPACE.id, "workspaces/data", "new", "1", body, {}, "f")
+        lineage.refuse_if_lost(unit, WORKSPACE.id, seen)
+        written.set()
+        assert go.wait(60)
+
+    def waits(conn: sa.Connection) -> bool:
+        return bool(conn.execute(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
+
+    with ThreadPoolExecutor() as threads:
+        putting = threads.submit(made.write_now, slowly)
+        assert written.wait(60)
+        delete = service.delete(PLATFORM, WORKSPACE, service.kinds["workspaces/jobs"], "", "doomed")
+        deleting = threads.submit(asyncio.run, delete)
+        eventually(lambda: deleting.done() or made.read_now(waits), bool, seconds=60, what="the delete")
+        go.set()
+        putting.result()
+        deleting.result()
+    assert left(made) == ["azureml/doomed/x/a"]
     made.close()

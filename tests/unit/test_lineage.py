@@ -203,7 +203,7 @@ def test_an_upload_stays_with_a_version_that_is_being_written(postgres_url: str)
         properties = {"dataUri": f"{STORE}/LocalUpload/ab/x"}
         body = {"properties": properties}
         assets.put_version(unit, PLATFORM, SCOPE, "workspaces/data", "new", "1", body, {}, "f")
-        lineage.refuse_if_lost(unit, SCOPE, lineage.uploads(unit.conn, SCOPE, properties))
+        lineage.refuse_if_lost(unit, SCOPE, lineage.seen(unit.conn, SCOPE, properties))
         written.set()
         assert go.wait(60)
 

@@ -38,6 +38,7 @@ _OUTPUT = re.compile(
 _ARTIFACT = re.compile(
     r".*/(?:workspaceartifactstore/paths|azureml)/ExperimentRun/dcid\.(?P<job>[^/]+)(?:/.*)?", re.DOTALL
 )
+_BY_NAME = re.compile(r"(?:azureml://jobs/|runs:/)(?P<run>[^/]+)")
 _STORE_PATH = re.compile(r".*/datastores/(?P<store>[^/]+)/paths/(?P<path>.*)", re.DOTALL)
 
 
@@ -122,24 +123,40 @@ def refuse_if_needed(
             )
 
 
-def uploads(conn: sa.Connection, scope: str, document: Any) -> list[str]:
-    """The uploads that a document names and that are there, in order."""
-    named = {references.upload(text) for _, text in references.texts(document)} - {None}
-    return [
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a document names and is there: uploads, and the run whose files it is about."""
+
+    uploads: tuple[str, ...] = ()
+    run: str | None = None
+
+
+def seen(conn: sa.Connection, scope: str, properties: dict[str, Any]) -> Seen:
+    """What `refuse_if_lost` looks for again when a new version is written."""
+    named = {references.upload(text) for _, text in references.texts(properties)} - {None}
+    there = (
         upload
         for upload in sorted(map(str, named))
         if any(blobs.walk(conn, box.pk, prefix=prefix, limit=1)[0] for box, prefix in _places_of(conn, scope, upload))
-    ]
+    )
+    uri = str(properties.get("modelUri") or properties.get("dataUri") or "")
+    if match := _BY_NAME.match(uri):
+        run = match["run"] if runs.find(conn, scope, match["run"]) else None
+    else:
+        maker = _maker(conn, scope, properties)
+        run = maker[1] if maker else None
+    return Seen(uploads=tuple(there), run=run)
 
 
-def refuse_if_lost(unit: Unit, scope: str, seen: Iterable[str]) -> None:
-    """Raise InvalidInput when one of the uploads, which was there a moment ago, is gone: its last asset took it along."""
-    for upload in seen:
+def refuse_if_lost(unit: Unit, scope: str, seen: Seen) -> None:
+    """Raise InvalidInput when what was there a moment ago is gone: its last asset, or its run, was deleted and took it along."""
+    for upload in seen.uploads:
         if not _held(unit.conn, _places_of(unit.conn, scope, upload)):
             raise InvalidInput(
                 f"There is nothing in '{UPLOADS}/{upload}' any more: what named it was deleted at this moment. Upload it again "
                 "and repeat the request."
             )
+    if seen.run is not None and not runs.hold(unit.conn, scope, seen.run):
+        raise InvalidInput(f"The job or run '{seen.run}' was deleted at this moment, with the files that are named.")
 
 
 def delete_version(unit: Unit, scope: str, row: Row) -> None:

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed
-from zaffre.services import assets, mlmodel
+from zaffre.services import assets, lineage, mlmodel
 from zaffre.services.blobs import Blobs
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.places import Place
@@ -168,12 +168,14 @@ class RegisteredModels:
         )
         known = {"source": source, "run_id": run_id, "run_link": run_link, "model_id": model_id}
         server = {"mlflow": {**{key: value for key, value in known.items() if value}, "user": actor.name}}
+        seen = await self._database.read(lambda conn: lineage.seen(conn, workspace.id, body["properties"]))
 
         def work(unit: Unit) -> tuple[Row, Row]:
             container = self._model(unit.conn, workspace, name, lock=True).row
             row, _ = assets.put_version(
                 unit, actor, workspace.id, MODELS, container.name, None, body, server, kind.fingerprint(body)
             )
+            lineage.refuse_if_lost(unit, workspace.id, seen)
             return container, row
 
         return await self._database.write(work)

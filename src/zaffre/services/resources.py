@@ -152,12 +152,12 @@ class Resources:
         secrets, body = kind.take_secrets(body)
         body = kind.accept(body)
         body["properties"] = kind.addressed(body["properties"], parent, name)
-        seen: list[str] = []
+        seen = lineage.Seen()
         if kind.type.endswith("/versions"):
             self.kinds[kind.type.rpartition("/")[0]].check_name(parent)
             known = await self.database.read(lambda conn: resources.get(conn, workspace.id, kind.type, name, parent))
             if known is None or known.fingerprint != kind.fingerprint(body):
-                seen = await self.database.read(lambda conn: lineage.uploads(conn, workspace.id, body["properties"]))
+                seen = await self.database.read(lambda conn: lineage.seen(conn, workspace.id, body["properties"]))
                 body = await self.arrive(workspace, kind, body)
         operation = self.database.runtime.guid() if kind.active else None
 
@@ -168,7 +168,8 @@ class Resources:
                     unit, actor, workspace.id, kind.type.rpartition("/")[0], parent, name, body, {}, kind.fingerprint(body),
                     container_body=_container_body(body), mutable=kind.mutable,
                 )  # fmt: skip
-                lineage.refuse_if_lost(unit, workspace.id, seen if created else ())
+                if created:
+                    lineage.refuse_if_lost(unit, workspace.id, seen)
                 return Written(row=row, created=created)
             if guard is not None:
                 guard(unit, resources.get(unit.conn, workspace.id, kind.type, name, parent, lock=True))

@@ -100,7 +100,7 @@ def insert(
 def get(conn: sa.Connection, scope: str, id_: str, *, lock: bool = False) -> JobRow | None:
     """The job, or None. With `lock` no other transaction changes it before this one ends: whoever writes `server` needs that."""
     query = _select().where(_j.c.scope == scope, _j.c.id == id_)
-    found = conn.execute(query.with_for_update(of=[_j, _r]) if lock else query).mappings().one_or_none()
+    found = conn.execute(query.with_for_update(of=[_j, _r], key_share=True) if lock else query).mappings().one_or_none()
     return None if found is None else _row(found)
 
 

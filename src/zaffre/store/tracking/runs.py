@@ -58,6 +58,12 @@ def find(conn: sa.Connection, scope: str, id_: str) -> tuple[int, str, str] | No
     return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
 
 
+def hold(conn: sa.Connection, scope: str, id_: str) -> bool:
+    """Whether the run is there. No other transaction changes or deletes it before this one ends; logging to it goes on."""
+    query = sa.select(_t.c.pk).where(_t.c.scope == scope, _t.c.id == id_)
+    return conn.execute(query.with_for_update(key_share=True)).first() is not None
+
+
 def head(conn: sa.Connection, scope: str, id_: str) -> RunHead | None:
     row = conn.execute(_BY_ID, {"scope": scope, "id": id_}).mappings().one_or_none()
     return None if row is None else head_of(row)
