@@ -15,7 +15,7 @@ from zaffre import profiles
 from zaffre.profiles import ClientError, Profile
 from zaffre.remote import Remote
 from zaffre.settings import CLOUD_NAME
-from zaffre.variables import mlflow_variables, trust_variables
+from zaffre.variables import mlflow_variables, pointed_at, trust_variables
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -36,12 +36,12 @@ def connect(
 ) -> MLClient:
     """An `azure.ai.ml.MLClient` for a workspace of a running server; a workspace that is missing is made.
 
-    The server is that of `home`, of the named `profile`, or as `zaffre env` finds it. `options` go to MLClient.
+    The server is that of `home`, of the named `profile`, or, as the workspace, what `zaffre run` or `zaffre env` has
+    told this process; otherwise as `zaffre env` finds it. `options` go to MLClient.
     Variables that the SDK, its storage clients, MLflow and child processes read are set where they are unset. Raises
     ClientError when the server does not run or azure-ai-ml is not installed.
     """
-    found = profiles.require_running(profiles.resolve(Path(home) if home is not None else None, profile))
-    found = found.at(subscription, resource_group, workspace)
+    found = _meant(Path(home) if home is not None else None, profile).at(subscription, resource_group, workspace)
     Remote(found).ensure_workspace()
     _set_variables(found)  # before the import, which reads some of them
     try:
@@ -57,6 +57,19 @@ def connect(
         cloud_metadata=cloud_metadata(found.address),
         **options,
     )
+
+
+def _meant(home: Path | None, profile: str | None) -> Profile:
+    pointed = pointed_at() if home is None and profile is None else None
+    if pointed is None:
+        return profiles.require_running(profiles.resolve(home, profile))
+    try:
+        found = profiles.require_running(profiles.resolve())
+    except ClientError:
+        return pointed
+    if found.address == pointed.address:  # its key may be another by now, which the variables of a shell do not know
+        return found.at(pointed.subscription, pointed.resource_group, pointed.workspace)
+    return found if os.environ.get("ZAFFRE_HOME") or os.environ.get("ZAFFRE_PROFILE") else pointed
 
 
 class Credential:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import quote
 
 from zaffre.profiles import Profile
 from zaffre.settings import CLOUD_NAME
+
+_TOKENS = "/msi/token"
 
 
 def client_variables(profile: Profile) -> dict[str, str]:
@@ -15,7 +18,7 @@ def client_variables(profile: Profile) -> dict[str, str]:
         "ARM_CLOUD_METADATA_URL": f"{address}/metadata/endpoints",
         "AZUREML_CURRENT_CLOUD": CLOUD_NAME,
         **trust_variables(profile),
-        "IDENTITY_ENDPOINT": f"{address}/msi/token",
+        "IDENTITY_ENDPOINT": f"{address}{_TOKENS}",
         "IDENTITY_HEADER": profile.api_key,
         **mlflow_variables(profile),
         "REGISTRY_DISCOVERY_ENDPOINT_URL": f"{address}/",
@@ -23,6 +26,17 @@ def client_variables(profile: Profile) -> dict[str, str]:
         "AZURE_RESOURCE_GROUP": profile.resource_group,
         "AZUREML_WORKSPACE": profile.workspace,
     }
+
+
+def pointed_at() -> Profile | None:
+    """The server and the workspace that this process's own variables name, when they are those of `client_variables`."""
+    address, header = os.environ.get("IDENTITY_ENDPOINT", ""), os.environ.get("IDENTITY_HEADER")
+    names = [os.environ.get(name) for name in ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZUREML_WORKSPACE")]
+    bundle, origin = os.environ.get("REQUESTS_CA_BUNDLE"), address.removesuffix(_TOKENS)
+    ours = os.environ.get("ARM_CLOUD_METADATA_URL") == f"{origin}/metadata/endpoints" and origin != address
+    if not (ours and header and bundle and all(names)):
+        return None
+    return Profile(address=origin, bundle=bundle, api_key=header).at(*names)
 
 
 def trust_variables(profile: Profile) -> dict[str, str]:

@@ -165,6 +165,19 @@ for number in range(200):
     assert "folder deep" in log
 
 
+def test_stream_shows_the_log_of_a_job_that_was_over_before(
+    ml: Any, bare: Any, client_environment: ZaffreServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from azure.ai.ml import command
+
+    name = ml.jobs.create_or_update(command(command="echo quick as a flash", environment=bare)).name
+    eventually(lambda: client_environment.status(name), lambda state: state == "Completed", seconds=60)
+    for _time in range(2):
+        ml.jobs.stream(name)
+        assert capsys.readouterr().out.count("\nquick as a flash\n") == 1
+    assert ml.jobs.get(name).status == "Completed"
+
+
 def test_a_failed_job_says_why(ml: Any, code: Callable[..., Path], bare: Any) -> None:
     from azure.ai.ml import command
     from azure.ai.ml.exceptions import JobException

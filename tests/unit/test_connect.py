@@ -18,6 +18,7 @@ from tests.support.https_server import HttpsServer, https_server
 from zaffre import profiles
 from zaffre.client import Credential, cloud_metadata
 from zaffre.profiles import ClientError
+from zaffre.variables import client_variables
 
 
 @pytest.fixture
@@ -51,6 +52,27 @@ def test_the_client_is_microsofts_own_and_points_at_the_server(server: HttpsServ
     assert os.environ["REQUESTS_CA_BUNDLE"] == os.environ["SSL_CERT_FILE"] == server.profile.bundle
     assert os.environ["MLFLOW_TRACKING_TOKEN"] == "zf_key"
     assert os.environ["MLFLOW_TRACKING_URI"].startswith(f"{server.profile.address}/tracking/subscriptions/")
+
+
+def test_under_zaffre_run_it_is_that_server_and_workspace(
+    server: HttpsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles.save("default", server.profile)
+    monkeypatch.setenv("ZAFFRE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with https_server(tmp_path / "second") as second:
+        told = second.profile.at("3f2a", "research", "churn")
+        second.answers |= {told.scope: (200, {}), told.at(workspace="other").scope: (200, {})}
+        second.answers["/metadata/endpoints"] = (200, [])
+        for name, value in client_variables(told).items():
+            monkeypatch.setenv(name, value)
+        for ml, workspace in ((zaffre.connect(), "churn"), (zaffre.connect("other"), "other")):
+            assert ml._base_url == second.profile.address
+            assert (ml.subscription_id, ml.resource_group_name, ml.workspace_name) == ("3f2a", "research", workspace)
+        with pytest.warns(UserWarning, match="does not hold"):  # the roots are the second one's
+            assert zaffre.connect(profile="here")._base_url == server.profile.address
+        profiles.save("default", second.profile)
+        assert zaffre.connect().workspace_name == "churn"
 
 
 def test_what_is_set_stays_set(server: HttpsServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -40,4 +41,9 @@ def command(home: Path | None, source: Path, snapshot: str | None, force: bool) 
             lock.release()
     except (BackupError, ZaffreError, ValueError) as error:
         raise ClientError(str(error)) from error
-    click.echo(f"Restored {made.name} to {settings.home}. Start it with `zaffre up`.")
+    click.echo(f"Restored {made.name} to {settings.home}. Start it with `{_start(settings.home)}`.")
+
+
+def _start(home: Path) -> str:
+    usual = settings_module.default_home().expanduser().resolve()
+    return "zaffre up" if home.resolve() == usual else f"zaffre up --home {shlex.quote(str(home))}"

@@ -125,7 +125,7 @@ def _place(report: dict[str, Any]) -> list[str]:
 def _processes(report: dict[str, Any]) -> list[str]:
     application, nginx = report["application"], report["nginx"]
     state = "ready" if application["ready"] else "starting"
-    again = f", restarted {application['restarts']} times" if application["restarts"] else ""
+    again = f", restarts: {application['restarts']}" if application["restarts"] else ""
     lines = [
         f"Zaffre runs at {report['address']} since {report['since']}",
         f"  home         {report['home']}",

@@ -69,7 +69,8 @@ class ApiKeys:
         found = await self._database.read(lambda conn: _find(conn, hash_, now))
         if found is None:
             raise Unauthenticated(
-                "The API key is unknown, expired or revoked. The owner's key lies in <home>/credentials."
+                "The API key is unknown, expired or revoked. The owner's key lies in <home>/credentials; "
+                "if it was revoked, the next `zaffre up` makes another."
             )
         with self._lock:
             if changes == self._changes:  # what was read before a key changed must not be remembered after it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -320,10 +321,15 @@ class Resources:
 def missing(workspace: Workspace, kind: Kind, parent: str, name: str) -> NotFound:
     what = kind.type.split("/")
     if what[-1] == "versions":
-        return NotFound(f"There is no version '{name}' of {what[-2]} '{parent}' in workspace '{workspace.name}'.")
-    return NotFound(
-        f"There is no {what[-1]} '{name}'{f' of {parent!r}' if parent else ''} in workspace '{workspace.name}'."
-    )
+        one = _singular(what[-2])
+        return NotFound(f"There is no version '{name}' of {one} '{parent}' in workspace '{workspace.name}'.")
+    of = f" of {_singular(what[-2])} '{parent}'" if parent else ""
+    return NotFound(f"There is no {_singular(what[-1])} '{name}'{of} in workspace '{workspace.name}'.")
+
+
+def _singular(segment: str) -> str:
+    """`onlineEndpoints` as a sentence calls one of them: `online endpoint`."""
+    return re.sub("([A-Z])", lambda match: f" {match[1].lower()}", segment.removesuffix("s"))
 
 
 def _container_body(body: Document) -> Document:

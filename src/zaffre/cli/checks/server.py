@@ -20,8 +20,9 @@ from zaffre.remote import Remote, RemoteError
 from zaffre.settings import DEFAULT_PORT
 from zaffre.supervisor import client
 from zaffre.supervisor.errors import ListenError
-from zaffre.supervisor.files import read_json
+from zaffre.supervisor.files import Home, read_json
 from zaffre.supervisor.listeners import bind, default_hosts, is_loopback
+from zaffre.supervisor.nginx_record import NginxRecord
 
 LEAST_FREE = 2 * 1024**3
 """Environments and models are large; with less than this a job soon fails."""
@@ -65,6 +66,10 @@ def _port(home: Path) -> list[Finding]:
     try:
         bind(tuple(remembered.get("hosts", ())) or default_hosts(), port).close()
     except (ListenError, OSError) as error:
+        left = NginxRecord.read(Home(home))
+        if left is not None and left.identity.alive():  # the supervisor was killed
+            text = f"Its nginx (pid {left.identity.pid}) still listens on port {port}, and scoring goes on."
+            return [note(text, "`zaffre up` takes it over.")]
         return [wrong(f"Port {port} is not free: {error}", "Stop what listens there, or `zaffre up --port N`.")]
     return [good(f"Port {port} is free for the next start.")]
 

@@ -69,7 +69,9 @@ def build(recipe: Recipe, home: Path, log_path: Path, variables: Mapping[str, st
 
 def _make(recipe: Recipe, folder: Path, log: _Log) -> None:
     began = time.monotonic()
-    log.say(f"Building environment {recipe.key[:12]}: Python {recipe.python}, {len(recipe.requirements)} requirements.")
+    count = len(recipe.requirements)
+    what = f"{count} requirement{'' if count == 1 else 's'}"
+    log.say(f"Building environment {recipe.key[:12]}: Python {recipe.python}, {what}.")
     interpreter = find_interpreter(recipe.python)
     log.say(f"Using {interpreter}.")
     python = folder / "bin" / "python"

@@ -20,6 +20,7 @@ from zaffre.gateway.routes import WORKSPACE, Access, Handler, Route, decode_part
 from zaffre.protocols.history import shape
 from zaffre.protocols.history.artifacts import ArtifactHandlers
 from zaffre.protocols.history.data import DataHandlers
+from zaffre.protocols.history.watching import Watchers
 from zaffre.runtime import iso
 from zaffre.services import run_filters
 from zaffre.services.history import Change, History
@@ -132,6 +133,7 @@ class _Handlers:
         self._logs = logs
         self._tokens = tokens
         self._workspaces = workspaces
+        self._watchers = Watchers()
 
     async def get(self, call: Call) -> Response:
         return json_answer(shape.run_answer(*await self._history.run(call.workspace, call.params["runId"])))
@@ -143,7 +145,11 @@ class _Handlers:
             address = public_address(call, self._settings)
             for name in await self._logs.names(call.workspace, job):
                 files[name] = address + self._logs.address(call.workspace, job.id, name)
-        return json_answer(shape.details(run, job, files))
+        status = run.head.status
+        if job is not None:
+            agent = call.headers.get("user-agent", "")
+            status = self._watchers.told(f"{call.workspace.id}/{job.id}", status, agent)
+        return json_answer(shape.details(run, job, status, files))
 
     async def children(self, call: Call) -> Response:
         query = call.query

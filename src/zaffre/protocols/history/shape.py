@@ -107,12 +107,12 @@ def service_instances(job: JobRow | None, node: int) -> dict[str, Any]:
     }
 
 
-def details(run: Run, job: JobRow | None, log_files: dict[str, str]) -> dict[str, Any]:
+def details(run: Run, job: JobRow | None, status: str, log_files: dict[str, str]) -> dict[str, Any]:
     head = run.head
     return {
         "runId": head.id,
         "target": _target(job),
-        "status": head.status,
+        "status": status,
         "startTimeUtc": _time(head.started_at),
         "endTimeUtc": _time(head.ended_at),
         "error": error_answer(head.error),
