@@ -46,7 +46,7 @@ from zaffre.execution.data.sources import Source
 from zaffre.execution.data.stores import open_store, probe
 from zaffre.execution.environments.spec import EnvironmentSpec, curated_names, curated_version, resolve
 from zaffre.execution.executors.local import LocalExecutor
-from zaffre.gateway import no_edge
+from zaffre.gateway import no_edge, no_studio
 from zaffre.gateway.answers import arm_error
 from zaffre.gateway.app import Gateway
 from zaffre.gateway.call import Call
@@ -178,6 +178,7 @@ class Application:
             [
                 *health.routes(database, measures),
                 *([] if settings.edge else no_edge.routes()),
+                *no_studio.routes(),
                 *login.routes(settings, tokens, keys, Principals(database, keys), workspaces),
                 *arm.routes(
                     settings,

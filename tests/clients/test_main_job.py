@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.clients.conftest import CONDA
 from tests.support.zaffre_server import ZaffreServer, eventually
@@ -170,12 +171,15 @@ def test_stream_shows_the_log_of_a_job_that_was_over_before(
 ) -> None:
     from azure.ai.ml import command
 
-    name = ml.jobs.create_or_update(command(command="echo quick as a flash", environment=bare)).name
+    submitted = ml.jobs.create_or_update(command(command="echo quick as a flash", environment=bare))
+    name = submitted.name
     eventually(lambda: client_environment.status(name), lambda state: state == "Completed", seconds=60)
     for _time in range(2):
         ml.jobs.stream(name)
         assert capsys.readouterr().out.count("\nquick as a flash\n") == 1
     assert ml.jobs.get(name).status == "Completed"
+    shown = requests.get(submitted.studio_url, timeout=30)  # the address that stream prints as "Web View"
+    assert shown.status_code == 501 and "no Studio yet" in shown.text
 
 
 def test_a_failed_job_says_why(ml: Any, code: Callable[..., Path], bare: Any) -> None:

@@ -37,6 +37,7 @@ OPEN = {
     "Discovery_Get",
     "Health_Live",
     "Health_Ready",
+    "Studio_Get",
     *(
         f"{name}{version}"
         for name in ("OAuth_Token", "OAuth_Authorize", "OAuth_DeviceCode")
