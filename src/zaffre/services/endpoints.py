@@ -197,7 +197,7 @@ class Endpoints:
         slug = await self._slug(workspace, parent, name)
 
         def guard(unit: Unit, row: Row | None) -> None:
-            endpoint = resources.get(unit.conn, workspace.id, ENDPOINT, parent)
+            endpoint = resources.get(unit.conn, workspace.id, ENDPOINT, parent, lock=True)
             if endpoint is None or endpoint.state == "Deleting":
                 raise NotFound(f"There is no online endpoint '{parent}' in workspace '{workspace.name}'.")
 
