@@ -338,11 +338,18 @@ def test_a_job_that_goes_while_an_asset_of_it_arrives(database: Database, tmp_pa
     assert left(database) == []
 
 
-def test_a_job_leaves_what_an_asset_is_just_made_of(postgres_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("of", ["doomed", "child"])
+def test_a_job_leaves_what_an_asset_is_just_made_of(postgres_url: str, tmp_path: Path, of: str) -> None:
     """Two transactions at once: the one that deletes has to see what the other one names."""
     made = Database(postgres_url)
     tables.metadata.create_all(made.engine)
     uri, service = _outputs_of(made, "doomed"), _service(made, tmp_path)
+    name = "azureml/doomed/x/a"
+    if of == "child":
+        name = "ExperimentRun/dcid.child/model/MLmodel"
+        uri = f"azureml://{WORKSPACE.uri}/datastores/workspaceartifactstore/paths/ExperimentRun/dcid.child/model"
+        made.write_now(lambda unit: blob(unit, ARTIFACT_CONTAINER, name))
+        made.write_now(lambda unit: add(unit, "child", job=False, parent="doomed", root="doomed"))
     written, go = threading.Event(), threading.Event()
 
     def slowly(unit: Unit) -> None:
@@ -366,5 +373,5 @@ def test_a_job_leaves_what_an_asset_is_just_made_of(postgres_url: str, tmp_path:
         go.set()
         putting.result()
         deleting.result()
-    assert left(made) == ["azureml/doomed/x/a"]
+    assert left(made) == [name]
     made.close()

@@ -28,6 +28,8 @@ def remove(unit: Unit, workspace: Workspace, job: JobRow) -> None:
     """Take the job away; its processes must have ended. Runs below it that are jobs themselves stay."""
     below = [run for run in runs.below(unit.conn, workspace.id, job.id) if run.origin != "job"]
     run_ids = [job.id, *(run.id for run in below)]
+    for id_ in run_ids:  # whoever makes a version of their files at this moment has done so, or will miss them
+        runs.hold(unit.conn, workspace.id, id_)
     logged = models.of_runs(unit.conn, workspace.id, run_ids)
     ids = [*run_ids, *(model.id for model in logged)]
     kept = _kept(_naming(unit.conn, workspace, ids), ids)
