@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from zaffre.settings import DEFAULT_GROUP, DEFAULT_SUBSCRIPTION, DEFAULT_WORKSPACE, default_home
+from zaffre.settings import DEFAULT_GROUP, DEFAULT_SUBSCRIPTION, DEFAULT_WORKSPACE, default_home, home_option
 from zaffre.supervisor import client as supervisor
 
 DEFAULT_NAME = "default"
@@ -82,7 +82,7 @@ def of_home(home: Path) -> Profile:
     home = home.expanduser().absolute()
     found = _read(home / "credentials")
     if found is None:
-        raise ClientError(f"No Zaffre has run on {home} yet; start one with `zaffre up{_home_option(home)}`.")
+        raise ClientError(f"No Zaffre has run on {home} yet; start one with `zaffre up{home_option(home)}`.")
     try:
         return _profile({**found, "bundle": str(home / "bundle.pem"), "home": str(home)})
     except msgspec.ValidationError as error:
@@ -97,7 +97,7 @@ def require_running(profile: Profile) -> Profile:
         return profile
     status = supervisor.status(Path(profile.home))
     if status is None:
-        start = f"`zaffre up{_home_option(Path(profile.home))}`"
+        start = f"`zaffre up{home_option(Path(profile.home))}`"
         raise ClientError(f"No Zaffre runs on {profile.home}; start it with {start}.")
     if not status["application"]["ready"]:
         raise ClientError(f"Zaffre on {profile.home} is still starting; try again in a moment.")
@@ -187,10 +187,6 @@ def _write(path: Path, value: dict[str, Any]) -> Path:
         file.write(content)
     new.rename(path)
     return path
-
-
-def _home_option(home: Path) -> str:
-    return "" if home == default_home() else f" --home {home}"
 
 
 def _profile(value: dict[str, Any]) -> Profile:

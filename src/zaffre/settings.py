@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
 import socket
 from pathlib import Path
 
@@ -99,6 +100,11 @@ def _hosts(port: int, names: tuple[str, ...]) -> frozenset[str]:
 
 def default_home() -> Path:
     return Path(os.environ.get("ZAFFRE_HOME") or Path.home() / ".zaffre").absolute()
+
+
+def home_option(home: Path) -> str:
+    """What a command of this shell has to say to mean `home`: nothing where it is the usual one."""
+    return "" if home.absolute() == default_home() else f" --home {shlex.quote(str(home))}"
 
 
 def load(home: Path | None = None, environ: dict[str, str] | None = None) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 
 import click
@@ -41,9 +40,6 @@ def command(home: Path | None, source: Path, snapshot: str | None, force: bool) 
             lock.release()
     except (BackupError, ZaffreError, ValueError) as error:
         raise ClientError(str(error)) from error
-    click.echo(f"Restored {made.name} to {settings.home}. Start it with `{_start(settings.home)}`.")
-
-
-def _start(home: Path) -> str:
-    usual = settings_module.default_home().expanduser().resolve()
-    return "zaffre up" if home.resolve() == usual else f"zaffre up --home {shlex.quote(str(home))}"
+    click.echo(
+        f"Restored {made.name} to {settings.home}. Start it with `zaffre up{settings_module.home_option(settings.home)}`."
+    )

@@ -1,5 +1,6 @@
 """`--detach`: the supervisor goes to the background, and whoever started it waits until it is ready or has failed."""
 
+import contextlib
 import json
 import os
 import select
@@ -55,7 +56,8 @@ def _wait(reading: int, log: Path, size: int) -> int:
         for line in lines:
             message = json.loads(line)
             if "say" in message:
-                sys.stdout.write(message["say"] + "\n")
+                with contextlib.suppress(BrokenPipeError):  # `zaffre up --detach | head -1`: it starts all the same
+                    os.write(1, f"{message['say']}\n".encode())
             elif "failed" in message:
                 sys.stderr.write(message["failed"] + "\n")
                 return 1
