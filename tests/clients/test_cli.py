@@ -33,7 +33,11 @@ print(mlflow.get_run(run.info.run_id).data.metrics)
 @pytest.fixture
 def shell(tmp_path: Path) -> dict[str, str]:
     """A user's environment with nothing of ours in it, and a home folder of its own."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(POINTERS)}
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(POINTERS) and not value.endswith("/bundle.pem")  # of the session's own server
+    }
     return plain | {"HOME": str(tmp_path)}
 
 

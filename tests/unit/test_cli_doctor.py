@@ -306,8 +306,10 @@ def test_a_port_that_somebody_else_holds_is_found(tmp_path: Path) -> None:
 
 def test_little_room_and_open_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
-    home.mkdir(mode=0o755)
-    (home / "credentials").touch(0o644)
+    home.mkdir()
+    home.chmod(0o755)  # whatever the umask of this process is
+    (home / "credentials").touch()
+    (home / "credentials").chmod(0o644)
     assert str(home / "credentials") in next(one.text for one in server.machine(home) if one.level is Level.WRONG)
     home.chmod(0o700)
     (home / "credentials").chmod(0o600)
