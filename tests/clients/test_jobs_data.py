@@ -307,3 +307,12 @@ def test_a_version_that_is_taken_is_refused_at_the_door(ml: Any, made: Any, bare
     )
     with pytest.raises(Exception, match="made-report"):
         ml.jobs.create_or_update(job)
+
+
+def test_an_input_that_is_not_there_is_named_as_the_user_wrote_it(server: ZaffreServer) -> None:
+    address = "azureml://datastores/workspaceblobstore/paths/nowhere/nope.csv"
+    given = {"table": {"jobInputType": "uri_file", "uri": address}}
+    assert server.put_job("input-nowhere", "cat ${{inputs.table}}", inputs=given).status == 201
+    assert server.wait_for_job("input-nowhere") == "Failed"
+    error = server.request("GET", f"/history/v1.0{server.scope}/runs/input-nowhere/details").json["error"]
+    assert f"There is nothing at '{address}', where input 'table' should lie." in str(error)

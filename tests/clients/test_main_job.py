@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import threading
@@ -180,6 +181,9 @@ def test_stream_shows_the_log_of_a_job_that_was_over_before(
     assert ml.jobs.get(name).status == "Completed"
     shown = requests.get(submitted.studio_url, timeout=30)  # the address that stream prints as "Web View"
     assert shown.status_code == 501 and "no Studio yet" in shown.text
+    # And those that MLflow prints, and the bare address.
+    for address in (f"{os.environ['MLFLOW_TRACKING_URI']}/#/experiments/1/runs/2", client_environment.address):
+        assert "no Studio yet" in requests.get(address, timeout=30).text
 
 
 def test_a_failed_job_says_why(ml: Any, code: Callable[..., Path], bare: Any) -> None:

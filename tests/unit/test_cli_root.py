@@ -108,6 +108,13 @@ def test_up_refuses_what_cannot_be_before_it_starts_anything(tmp_path: Path) -> 
         assert "Traceback" not in done.stderr and not (home / "run").exists()
 
 
+def test_up_says_when_its_folder_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("up", "--home", str(tmp_path / "file" / "home"), "--detach")
+    assert done.returncode == 1
+    assert f"The folder {tmp_path / 'file' / 'home'} cannot be made: Not a directory." in done.stderr
+
+
 def test_nothing_runs_is_said_by_down_and_by_status(tmp_path: Path) -> None:
     down, status = run("down", "--home", str(tmp_path)), run("status", "--home", str(tmp_path))
     assert (down.returncode, status.returncode) == (0, 1)

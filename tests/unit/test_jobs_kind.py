@@ -212,3 +212,9 @@ def test_whatever_comes_is_kept_or_refused_by_name(body: dict[str, Any]) -> None
         return
     again = KINDS["workspaces/jobs"].accept({"properties": kept})["properties"]
     assert again == kept
+
+
+def test_a_command_that_no_process_could_be_given_is_refused_at_the_door() -> None:
+    assert accept(command="x" * 100_000)
+    with pytest.raises(InvalidInput, match=r"at most 100,000 bytes"):
+        accept(command="x" * 100_001)

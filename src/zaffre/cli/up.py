@@ -63,6 +63,10 @@ def command(
     name = profile or profiles.name_for(folder)
     if name is not None:
         profiles.path_of(name)  # a bad name is said before anything starts
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise profiles.ClientError(f"The folder {folder} cannot be made: {error.strerror}.") from None
     # -P: what lies in the user's current folder must not be taken for a module of ours.
     arguments = [sys.executable, "-P", "-m", "zaffre.supervisor", "--home", str(folder)]
     if port is not None:

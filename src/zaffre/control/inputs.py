@@ -18,6 +18,7 @@ from zaffre.services.blobs import Blobs
 from zaffre.services.job_sources import WEB
 from zaffre.services.kinds.job_data import DIRECT, EVALUATED, WRITABLE
 from zaffre.services.places import Place
+from zaffre.services.workspaces import ARTIFACT_CONTAINER, ARTIFACT_STORE, BLOB_STORE
 from zaffre.store.jobs import JobRow
 
 CODE = "wd"
@@ -145,10 +146,15 @@ async def tree(blobs: Blobs, place: Place, dest: str, what: str, *, writable: bo
         if blob.name.startswith(prefix) and not blob.name.endswith("/")
     )
     if not files:
-        raise NotFound(
-            f"There is nothing at '{place.container}/{place.path}', where {what} should lie.", code="DataNotFound"
-        )
+        raise NotFound(f"There is nothing at '{_address(place)}', where {what} should lie.", code="DataNotFound")
     return Tree(dest=dest, files=files, writable=writable)
+
+
+def _address(place: Place) -> str:
+    """As a user writes it: by the datastore, where the container is one of the workspace's own."""
+    stores = {ARTIFACT_CONTAINER: ARTIFACT_STORE}
+    own = BLOB_STORE if place.container.startswith("azureml-blobstore-") else place.container
+    return f"azureml://datastores/{stores.get(place.container, own)}/paths/{place.path}"
 
 
 def input_folder(name: str) -> str:

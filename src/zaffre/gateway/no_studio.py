@@ -1,4 +1,4 @@
-"""Where the SDK's "Web View" links lead: the Studio, which is not built yet, and says so to whoever clicks."""
+"""Where browsers come: by the SDK's "Web View" links, by MLflow's, or by the bare address. The Studio is not built yet, and says so."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from starlette.responses import Response
 
 from zaffre.errors import NotServed
 from zaffre.gateway.call import Call
-from zaffre.gateway.routes import Access, Route
+from zaffre.gateway.routes import WORKSPACE, Access, Route
 
 WHY = (
-    "Zaffre has no Studio yet. `zaffre status` shows what runs; ml.jobs.get, ml.jobs.stream and ml.jobs.download, "
+    "This is a Zaffre server; it has no Studio yet. `zaffre status` shows what runs; ml.jobs.get, ml.jobs.stream and ml.jobs.download, "
     "and MLflow's own client show a job."
 )
 
@@ -20,7 +20,8 @@ def routes() -> list[Route]:
 
     return [
         Route(
-            protocol="studio", method="GET", template="/studio/{path*}", handler=refuse, operation="Studio_Get",
-            access=Access.OPEN,
+            protocol="studio", method="GET", template=template, handler=refuse, operation="Studio_Get",
+            access=Access.OPEN, needs_workspace=False,
         )
+        for template in ("/", "/studio/{path*}", f"/tracking{WORKSPACE}/")
     ]  # fmt: skip

@@ -21,6 +21,8 @@ SERVICES = ("JupyterLab", "SSH", "TensorBoard", "VSCode", "Custom", "Tracking", 
 # Those every job has; we fill them.
 OWN_SERVICES = ("Tracking", "Studio")
 NOT_AVAILABLE = "NotAvailable"
+LONGEST_COMMAND = 100_000
+"""Bytes. Linux takes an argument of 128 KiB, and the values of inputs are still to be put in."""
 
 
 class Resources(msgspec.Struct, rename="camel", kw_only=True):
@@ -112,6 +114,10 @@ def _complete(properties: Document) -> Document:
     check(properties, Command, "properties")
     if not properties["command"].strip():
         raise _wrong("command", "expected a command, got an empty text.")
+    if len(properties["command"].encode()) > LONGEST_COMMAND:
+        raise _wrong(
+            "command", f"expected at most {LONGEST_COMMAND:,} bytes; a longer one belongs into a script of the code."
+        )
     _refuse_unserved(properties)
     for name in properties.get("environmentVariables") or {}:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
