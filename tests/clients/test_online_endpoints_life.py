@@ -236,7 +236,7 @@ def test_what_is_told_and_what_is_refused(life: OnlineEndpoint) -> None:
         deployment_name="blue",
     )
     assert [sku.sku.name for sku in skus] == ["Default"]
-    with pytest.raises(Exception, match="no computes 'k8s'"):
+    with pytest.raises(Exception, match="no compute 'k8s'"):
         life.ml.online_endpoints.begin_create_or_update(KubernetesOnlineEndpoint(name="elsewhere", compute="k8s"))
     cluster = {"computeType": "Kubernetes", "resourceId": "/subscriptions/s/resourceGroups/g/providers/x/y/z"}
     made = life.server.request("PUT", f"{life.server.scope}/computes/attached?{ARM}", {"properties": cluster})

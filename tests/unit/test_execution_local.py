@@ -287,14 +287,15 @@ def test_the_bell_rings_for_events_and_output(executor: LocalExecutor, folder: P
         try:
             executor.start(plan("echo hello; sleep 0.3; for i in $(seq 200); do echo $i; done", bell=str(path)), folder)
             heard = 0
-            while not any(event.kind == "ended" for event in read_events(folder)):
+            # Start, output, end at least; a listener that was held up hears them later than they happened.
+            while heard < 3 or not any(event.kind == "ended" for event in read_events(folder)):
                 assert await asyncio.wait_for(rung.get(), DEADLINE) == "run-1"
                 heard += 1
             return heard
         finally:
             bell.close()
 
-    assert 3 <= asyncio.run(listen()) <= 12
+    assert asyncio.run(listen()) <= 12
 
 
 def test_a_bell_nobody_hears_is_no_trouble(executor: LocalExecutor, folder: Path, tmp_path: Path) -> None:
