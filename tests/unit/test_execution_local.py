@@ -298,6 +298,23 @@ def test_the_bell_rings_for_events_and_output(executor: LocalExecutor, folder: P
     assert asyncio.run(listen()) <= 12
 
 
+def test_launchers_that_ended_unseen_are_reaped_by_the_next_start(executor: LocalExecutor, folder: Path) -> None:
+    first = folder.with_name("first")
+    executor.start(plan("true"), first)
+    pid = executor._started[first].pid
+    until(lambda: _state(pid) == "Z", "the end of the first launcher")
+    executor.start(plan("true"), folder)
+    assert _state(pid) is None and set(executor._started) == {folder}
+
+
+def _state(pid: int) -> str | None:
+    """The letter that /proc tells of a process; None when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def test_a_bell_nobody_hears_is_no_trouble(executor: LocalExecutor, folder: Path, tmp_path: Path) -> None:
     assert run(executor, folder, plan("echo x", bell=str(tmp_path / "nobody"))).data["exit_code"] == 0
 

@@ -44,6 +44,7 @@ class LocalExecutor:
             return
         if self.alive(folder):
             return
+        self._reap()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_private(folder / "plan.json", msgspec.json.encode(plan))
         try:
@@ -60,6 +61,12 @@ class LocalExecutor:
         except OSError as error:
             raise LaunchError(f"The launcher of job '{plan.run_id}' could not be started: {error}.") from error
         self._started[folder] = process
+
+    def _reap(self) -> None:
+        """Launchers that ended after their job was last looked at would else stay in the process table for good."""
+        for folder, process in list(self._started.items()):
+            if process.poll() is not None:
+                self._started.pop(folder, None)
 
     def cancel(self, folder: Path) -> None:
         self._wish(folder, "cancel")
