@@ -56,7 +56,7 @@ async def _replant(settings: Settings, database: Database) -> None:
 
     def replant(unit: Unit) -> None:
         for row in lost:
-            _anew(unit, row)
+            _anew(unit, row.pk)
 
     await database.write(replant)
     _log.warning("deployments are made anew", extra={"deployments": [f"{row.parent}/{row.name}" for row in lost]})
@@ -70,7 +70,10 @@ def _lost(settings: Settings, row: Row) -> bool:
     )
 
 
-def _anew(unit: Unit, row: Row) -> None:
+def _anew(unit: Unit, pk: int) -> None:
+    row = resources.by_pk(unit.conn, pk, lock=True)
+    if row is None:
+        return  # deleted meanwhile: requests are answered before everything is adopted
     server = {name: value for name, value in row.server.items() if name not in _OF_THE_OLD}
     resources.update(unit, None, row.pk, server=server)
     unit.transition(tables.resources, tables.resources.c.pk == row.pk, "state", ("Succeeded",), "Updating")
@@ -87,6 +90,6 @@ def _settle(unit: Unit, active: list[JobRow], node: str, snapshot: str) -> None:
         if job.status == jobs.FINALIZING or jobs.move(unit, job, (job.status,), jobs.FINALIZING):
             jobs.update(unit, job.run, node=node, server={**job.server, "outcome": outcome})
     for row in resources.in_states(unit.conn, DEPLOYMENT, _ALL):
-        _anew(unit, row)
+        _anew(unit, row.pk)
     unit.conn.execute(sa.update(tables.jobs).values(node=node))
     unit.audit(PLATFORM, "server/restored", snapshot)
