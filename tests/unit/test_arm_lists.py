@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.databases import database, postgres_url  # noqa: F401  (fixtures)
+from tests.support.steps import steps_of
 from zaffre.errors import InvalidInput
 from zaffre.protocols.arm.listing import list_query, pairs
 from zaffre.store import resources, tables
@@ -192,26 +193,10 @@ def test_a_late_page_of_a_long_list_reads_only_its_own_rows(database: Database) 
     database.write_now(fill)
 
     def steps(after: Cursor | None) -> int:
-        def work(conn: sa.Connection) -> int:
-            driver: Any = conn.connection.driver_connection
-            count = 0
-
-            def tick() -> int:
-                nonlocal count
-                count += 1
-                return 0
-
-            driver.set_progress_handler(tick, 10)
-            try:
-                rows = resources.select(
-                    conn, "s", TYPE, Selection(parent="long", archived=False, after=after, limit=100)
-                )
-            finally:
-                driver.set_progress_handler(None, 0)
-            assert len(rows) == 100
-            return count
-
-        return database.read_now(work)
+        wanted = Selection(parent="long", archived=False, after=after, limit=100)
+        rows, count = steps_of(database, lambda conn: resources.select(conn, "s", TYPE, wanted))
+        assert len(rows) == 100
+        return count
 
     first, last = steps(None), steps(Cursor(pk=105))
     assert last <= 2 * first and first < 2000, (first, last)

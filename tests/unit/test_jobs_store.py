@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.databases import database, postgres_url
+from tests.support.steps import steps_of
 from tests.support.zaffre_server import eventually
 from zaffre.control.jobs import JobController
 from zaffre.errors import InvalidInput
@@ -134,24 +135,10 @@ def test_a_late_page_of_ten_thousand_jobs_reads_only_its_own_rows(database: Data
     database.write_now(fill)
 
     def steps(**wanted: Any) -> int:
-        def work(conn: sa.Connection) -> int:
-            driver: Any = conn.connection.driver_connection
-            count = 0
-
-            def tick() -> int:
-                nonlocal count
-                count += 1
-                return 0
-
-            driver.set_progress_handler(tick, 10)
-            try:
-                found = jobs.listing(conn, WORKSPACE.id, JobSelection(hidden=False, limit=100, **wanted))
-            finally:
-                driver.set_progress_handler(None, 0)
-            assert len(found) == 100
-            return count
-
-        return database.read_now(work)
+        selection = JobSelection(hidden=False, limit=100, **wanted)
+        found, count = steps_of(database, lambda conn: jobs.listing(conn, WORKSPACE.id, selection))
+        assert len(found) == 100
+        return count
 
     for wanted in ({}, {"tags": (Pair("k", "v"),)}):
         first, last = steps(**wanted), steps(after=105, **wanted)
