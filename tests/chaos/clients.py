@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 from typing import Any
 from urllib.parse import urlencode
@@ -19,7 +20,7 @@ class PatientServer(ZaffreServer):
         def look() -> Answer:
             try:
                 return self.request_once(*arguments, **more)
-            except OSError:
+            except (OSError, http.client.HTTPException):  # the connection broke, perhaps in the middle of an answer
                 return Answer(0, {}, b"")
 
         return eventually(look, lambda found: found.status not in (0, 502, 503), seconds=60, what="an answer")
