@@ -9,7 +9,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(READY) ## Run the main job on a server of its own: train, track, register, deploy, score (KEEP=1: leave it up)
@@ -18,6 +18,10 @@ demo: $(READY) ## Run the main job on a server of its own: train, track, registe
 .PHONY: test
 test: $(READY) ## Run every test (ARGS='-k name' for some)
 	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: yardstick
+yardstick: $(READY) ## MLflow's own tests against this server (MLFLOW=its checkout, PYTHON=one with its requirements; ARGS=…)
+	$(BIN)/python -m tests.yardstick.run $(MLFLOW) $(PYTHON) $(ARGS)
 
 .PHONY: check
 check: $(READY) ## Format, lint, types, import graph

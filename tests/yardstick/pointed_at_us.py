@@ -1,0 +1,122 @@
+"""A pytest plugin for MLflow's tests: where they would start a server of their own, they get a new workspace of a running Zaffre.
+
+Loaded into the process that runs MLflow's tests (its Python has mlflow and no zaffre), so it imports only what that process has.
+In: ZAFFRE_ADDRESS and the variables that `zaffre env` prints. See run.py.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import requests
+
+ADDRESS = os.environ["ZAFFRE_ADDRESS"]
+GROUP = (
+    f"/subscriptions/{os.environ['AZURE_SUBSCRIPTION_ID']}/resourceGroups/{os.environ['AZURE_RESOURCE_GROUP']}"
+    "/providers/Microsoft.MachineLearningServices/workspaces"
+)
+VARIABLES = {
+    name: os.environ[name]
+    for name in ("MLFLOW_TRACKING_TOKEN", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "OTEL_EXPORTER_OTLP_CERTIFICATE")
+}
+plain_request = requests.sessions.Session.request
+
+
+def new_workspace() -> str:
+    """The tracking address of a workspace that nobody has used."""
+    name = f"yardstick-{uuid.uuid4().hex[:12]}"
+    answer = requests.put(
+        f"{ADDRESS}{GROUP}/{name}?api-version=2024-10-01",
+        json={"location": "local", "properties": {"friendlyName": name}},
+        headers={"Authorization": f"Bearer {_token()}"},
+        timeout=60,
+    )
+    answer.raise_for_status()
+    return f"{ADDRESS}/tracking{GROUP}/{name}"
+
+
+def _token() -> str:
+    answer = plain_request(
+        requests.Session(),
+        "GET",
+        os.environ["IDENTITY_ENDPOINT"],
+        params={"api-version": "2019-08-01", "resource": "https://management.azure.com"},
+        headers={"X-IDENTITY-HEADER": os.environ["IDENTITY_HEADER"]},
+        timeout=60,
+    )
+    answer.raise_for_status()
+    return str(answer.json()["access_token"])
+
+
+def request_with_token(session: requests.Session, method: str, url: str, **given: Any) -> requests.Response:
+    """`requests` as the tests call it, with the token that MLflow's open server does not ask for."""
+    headers = dict(given.pop("headers", None) or {})
+    if str(url).startswith(ADDRESS) and not given.get("auth"):
+        headers.setdefault("Authorization", f"Bearer {VARIABLES['MLFLOW_TRACKING_TOKEN']}")
+    return plain_request(session, method, url, headers=headers, **given)
+
+
+class OurServer:
+    """In the place of the tests' `ServerThread(app, port)`."""
+
+    def __init__(self, app: object, port: int) -> None:
+        del app, port
+
+    def __enter__(self) -> str:
+        return new_workspace()
+
+    def __exit__(self, *gone: object) -> None:
+        """The workspace goes with the server's home."""
+
+
+@contextmanager
+def our_server(*given: object, **more: object) -> Iterator[str]:
+    """In the place of the tests' `_init_server(backend_uri, root_artifact_uri, …)`."""
+    del given, more
+    yield new_workspace()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    del config
+    requests.sessions.Session.request = request_with_token  # type: ignore[method-assign]
+    from tests.tracking import integration_test_utils
+
+    integration_test_utils.ServerThread = OurServer
+    integration_test_utils._init_server = our_server
+
+
+@pytest.fixture(autouse=True)
+def our_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of their fixtures clear the environment of what they take for a developer's own."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+
+
+def _tracking(request: pytest.FixtureRequest, later: Callable[[Callable[[], object]], None]) -> str:
+    """Their fixtures for a store in this process, by the address of one of ours."""
+    import mlflow
+
+    if getattr(request, "param", None) == "file":
+        pytest.skip("MLflow skips its file store itself")
+    address, before = new_workspace(), mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(address)
+    later(lambda: mlflow.set_tracking_uri(before))
+    return address
+
+
+OURS = {"tracking_uri", "tracking_uri_mock"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> object:
+    """None where the fixture stays as it is."""
+    if fixturedef.argname not in OURS or "notrackingurimock" in request.keywords:
+        return None
+    value = _tracking(request, fixturedef.addfinalizer)
+    fixturedef.cached_result = (value, fixturedef.cache_key(request), None)
+    return value
