@@ -2,7 +2,7 @@
 
 MLFLOW_CHECKOUT is a folder with the repository's `mlflow` and `tests`; PYTHON is an interpreter that has mlflow's requirements
 (`pip install mlflow pytest pytest-asyncio httpx boto3 moto`). What left_out.csv names is not run, each with its reason.
-Exit code: pytest's.
+With ZAFFRE_UPDATE_COVERAGE=1, results.csv keeps what came of each file, for docs/coverage.md. Exit code: pytest's.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree as ET
+from collections import Counter
 from pathlib import Path
 
 from tests.support.zaffre_server import ZaffreServer
 
 HERE = Path(__file__).parent
 LEFT_OUT = HERE / "left_out.csv"
+RESULTS = HERE / "results.csv"
+COLUMNS = ("file", "passed", "failed", "skipped")
 FILES = (
     "tests/tracking/test_rest_tracking.py",
     "tests/tracking/test_model_registry.py",
@@ -52,12 +56,44 @@ def run(checkout: Path, python: str, arguments: list[str]) -> int:
             options = [a for a in arguments if not a.startswith("tests/")]
             for test in left_out():
                 options += ["--deselect", test]
-            command = [python, "-m", "pytest", "-p", "pointed_at_us", "-p", "no:cacheprovider", "-q", *options, *chosen]
-            return subprocess.run(command, cwd=checkout, env=environment, check=False).returncode
+            report = Path(folder) / "report.xml"
+            command = [python, "-m", "pytest", "-p", "pointed_at_us", "-p", "no:cacheprovider", "-q"]
+            command += [f"--junitxml={report}", *options, *chosen]
+            code = subprocess.run(command, cwd=checkout, env=environment, check=False).returncode
+            if os.environ.get("ZAFFRE_UPDATE_COVERAGE"):
+                record(report, checkout)
+            return code
         finally:
             if os.environ.get("ZAFFRE_YARDSTICK_LOG"):
                 Path(os.environ["ZAFFRE_YARDSTICK_LOG"]).write_text(server.log())
             server.destroy()
+
+
+def record(report: Path, checkout: Path) -> None:
+    """What the run says of its files takes the place of what results.csv said of them."""
+    counts: dict[str, Counter[str]] = {}
+    if RESULTS.exists():
+        with RESULTS.open(newline="") as file:
+            counts = {row["file"]: Counter({c: int(row[c]) for c in COLUMNS[1:]}) for row in csv.DictReader(file)}
+    fresh: dict[str, Counter[str]] = {}
+    for case in ET.parse(report).iter("testcase"):
+        ended = {child.tag for child in case}
+        name = _file(checkout, case.get("classname", ""))
+        outcome = "failed" if ended & {"failure", "error"} else "skipped" if "skipped" in ended else "passed"
+        fresh.setdefault(name, Counter())[outcome] += 1
+    counts.update(fresh)
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows((name, *(counts[name][c] for c in COLUMNS[1:])) for name in sorted(counts))
+
+
+def _file(checkout: Path, dotted: str) -> str:
+    """`tests.tracking.test_client.TestThis` → `tests/tracking/test_client.py`."""
+    parts = dotted.split(".")
+    while parts and not (checkout / ("/".join(parts) + ".py")).exists():
+        parts.pop()
+    return "/".join(parts) + ".py"
 
 
 def main() -> int:
