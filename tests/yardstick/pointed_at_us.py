@@ -61,6 +61,17 @@ def request_with_token(session: requests.Session, method: str, url: str, **given
     return plain_request(session, method, url, headers=headers, **given)
 
 
+class TheTest:
+    """The one that runs. What it starts and what it logs to by default is one store, as with MLflow: its `db_uri`."""
+
+    address = ""
+
+    @classmethod
+    def workspace(cls) -> str:
+        cls.address = cls.address or new_workspace()
+        return cls.address
+
+
 class OurServer:
     """In the place of the tests' `ServerThread(app, port)`."""
 
@@ -68,7 +79,7 @@ class OurServer:
         del app, port
 
     def __enter__(self) -> str:
-        return new_workspace()
+        return TheTest.workspace()
 
     def __exit__(self, *gone: object) -> None:
         """The workspace goes with the server's home."""
@@ -78,7 +89,7 @@ class OurServer:
 def our_server(*given: object, **more: object) -> Iterator[str]:
     """In the place of the tests' `_init_server(backend_uri, root_artifact_uri, …)`."""
     del given, more
-    yield new_workspace()
+    yield TheTest.workspace()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -90,6 +101,12 @@ def pytest_configure(config: pytest.Config) -> None:
     integration_test_utils._init_server = our_server
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    del item
+    TheTest.address = ""
+
+
 @pytest.fixture(autouse=True)
 def our_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some of their fixtures clear the environment of what they take for a developer's own."""
@@ -97,26 +114,23 @@ def our_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def _tracking(request: pytest.FixtureRequest, later: Callable[[Callable[[], object]], None]) -> str:
-    """Their fixtures for a store in this process, by the address of one of ours."""
-    import mlflow
+def tracking(request: pytest.FixtureRequest) -> Callable[..., Iterator[str]]:
+    """In the place of their fixtures that name a store in this process."""
 
-    if getattr(request, "param", None) == "file":
-        pytest.skip("MLflow skips its file store itself")
-    address, before = new_workspace(), mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(address)
-    later(lambda: mlflow.set_tracking_uri(before))
+    def address(**_requested: object) -> Iterator[str]:
+        import mlflow
+
+        if getattr(request, "param", None) == "file":
+            pytest.skip("MLflow skips its file store itself")
+        before = mlflow.get_tracking_uri()
+        mlflow.set_tracking_uri(TheTest.workspace())
+        yield TheTest.workspace()
+        mlflow.set_tracking_uri(before)
+
     return address
 
 
-OURS = {"tracking_uri", "tracking_uri_mock"}
-
-
 @pytest.hookimpl(tryfirst=True)
-def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> object:
-    """None where the fixture stays as it is."""
-    if fixturedef.argname not in OURS or "notrackingurimock" in request.keywords:
-        return None
-    value = _tracking(request, fixturedef.addfinalizer)
-    fixturedef.cached_result = (value, fixturedef.cache_key(request), None)
-    return value
+def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> None:
+    if fixturedef.argname in ("tracking_uri", "tracking_uri_mock") and "notrackingurimock" not in request.keywords:
+        fixturedef.func = tracking(request)
