@@ -79,6 +79,10 @@ class OurServer:
         del app, port
 
     def __enter__(self) -> str:
+        import mlflow
+
+        # MLflow's own handlers, made ready before, have set this process's default to the store that they serve.
+        mlflow.set_tracking_uri(TheTest.workspace())
         return TheTest.workspace()
 
     def __exit__(self, *gone: object) -> None:
