@@ -112,8 +112,16 @@ def operations() -> list[tuple[str, str, str, str, bool]]:
         routes = application.gateway.routes
         application.database.close()
     # Built without nginx, which answers scoring itself where it runs; what stands in for it then is left out.
-    # MLflow's operations stand below three addresses each; they are listed below the one that `zaffre env` uses.
-    routes = tuple(r for r in routes if r.protocol in TITLES and not r.template.startswith("/mlflow/"))
+    # MLflow's operations stand below three addresses each, and once more for its pages; they are listed below the one
+    # that `zaffre env` uses, in the words of its clients.
+    words = {r.template for r in routes}
+    routes = tuple(
+        r
+        for r in routes
+        if r.protocol in TITLES
+        and not r.template.startswith("/mlflow/")
+        and not ("/ajax-api/" in r.template and r.template.replace("/ajax-api/", "/api/") in words)
+    )
     found = [
         (r.protocol, r.operation, r.method, r.template, not r.handler.__qualname__.startswith("not_served"))
         for r in routes

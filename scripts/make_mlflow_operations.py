@@ -25,6 +25,16 @@ BESIDE = (
     ("getServerInfo", "GET", "/api/3.0/mlflow/server-info"),
     ("getVersion", "GET", "/version"),
     ("exportSpans", "POST", "/v1/traces"),
+    # asked for by MLflow's own pages, and by scripts that follow them
+    ("getHealth", "GET", "/health"),
+    ("getArtifact", "GET", "/get-artifact"),
+    ("getModelVersionArtifact", "GET", "/model-versions/get-artifact"),
+    ("queryGraphQL", "POST", "/graphql"),
+    ("getMetricHistoryBulk", "GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk"),
+    ("createPromptlabRun", "POST", "/ajax-api/2.0/mlflow/runs/create-promptlab-run"),
+    ("uploadRunArtifact", "POST", "/ajax-api/2.0/mlflow/upload-artifact"),
+    ("proxyToGateway", "GET", "/ajax-api/2.0/mlflow/gateway-proxy"),
+    ("proxyToGateway", "POST", "/ajax-api/2.0/mlflow/gateway-proxy"),
     # azureml-mlflow's own
     ("getRunDataStatus", "GET", "/api/2.0/preview/mlflow/runs/get-run-data-status"),
     ("logBatchAsync", "POST", "/api/2.0/preview/mlflow/runs/log-batch-async"),

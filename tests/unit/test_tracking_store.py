@@ -255,7 +255,7 @@ def test_many_runs_are_read_in_a_few_queries(database: Database, experiment: int
         )
     ]
     found = database.read_now(lambda conn: runs.with_data(conn, heads))
-    assert [run.tags["n"] for run in found] == [str(number) for number in reversed(range(1200))]
+    assert [run.tags["n"] for run in found] == sorted(str(number) for number in range(1200))
 
 
 def test_logged_models(database: Database, experiment: int) -> None:

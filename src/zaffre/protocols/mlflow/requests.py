@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-NAME_PATTERN = r"^[/\w.\- :]+$"
+# Parts between slashes, none of them empty, "." or "..": such a name may be a path of files, too, and names one only.
+NAME_PATTERN = r"^(?!\.\.?/|\.\.?\Z)[\w.\- :]++(?:/(?!\.\.?/|\.\.?\Z)[\w.\- :]++)*+\Z"
 MOST_IN_BATCH = 1000
+MOST_IN_BATCH_OF = {"metrics": 1000, "params": 100, "tags": 100}
 
 Text = Annotated[str, Meta(max_length=8000)]
 Key = Annotated[str, Meta(min_length=1, max_length=250, pattern=NAME_PATTERN)]
@@ -132,9 +134,9 @@ class DeleteTag(OfRun, frozen=True, kw_only=True):
 
 
 class LogBatch(OfRun, frozen=True, kw_only=True):
-    metrics: Annotated[list[LogMetric], Meta(max_length=MOST_IN_BATCH)] = []
-    params: Annotated[list[Param], Meta(max_length=100)] = []
-    tags: Annotated[list[Pair], Meta(max_length=100)] = []
+    metrics: list[LogMetric] = []
+    params: list[Param] = []
+    tags: list[Pair] = []
 
 
 class RunDataStatus(OfRun, frozen=True, kw_only=True):
@@ -194,11 +196,14 @@ class MetricHistory(OfRun, frozen=True, kw_only=True):
 
 
 class BulkHistory(Struct, frozen=True):
-    run_ids: list[str] = []
+    """Of several runs, sampled; `run_id` and no steps where a whole history is asked for."""
+
+    run_ids: list[RunId] = []
+    run_id: list[RunId] = []
     metric_key: str = ""
     start_step: Int64 | None = None
     end_step: Int64 | None = None
-    max_results: Annotated[int, Meta(ge=1, le=2500)] = 320
+    max_results: Int64 | None = None
 
 
 class ListArtifacts(OfRun, frozen=True, kw_only=True):

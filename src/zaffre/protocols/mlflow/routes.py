@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
@@ -21,6 +21,8 @@ from zaffre.settings import Settings
 
 PROTOCOL = "mlflow"
 PREFIXES = (PLAIN, *PLUGIN)
+API, AJAX = "/api/", "/ajax-api/"
+VERSION = "3.11.2"
 
 
 def routes(settings: Settings, tracking: Tracking, models: RegisteredModels, blobs: Blobs) -> list[Route]:
@@ -33,6 +35,8 @@ def routes(settings: Settings, tracking: Tracking, models: RegisteredModels, blo
         **Registry(models, at).operations(),
         **Artifacts(tracking, blobs, at).operations(),
         "getServerInfo": (_server_info, "workspaces/read"),
+        "getHealth": (_health, "workspaces/read"),
+        "getVersion": (_version, "workspaces/read"),
     }
     made: list[Route] = []
     for one in operations():
@@ -41,14 +45,29 @@ def routes(settings: Settings, tracking: Tracking, models: RegisteredModels, blo
             Route(
                 protocol=PROTOCOL,
                 method=one.verb,
-                template=f"{prefix}{WORKSPACE}{one.path}",
+                template=f"{prefix}{WORKSPACE}{path}",
                 handler=handler,
                 operation=one.operation,
                 action=action,
             )
             for prefix in PREFIXES
+            for path in _paths(one.path)
         ]
     return made
+
+
+def _paths(path: str) -> tuple[str, ...]:
+    """MLflow's own pages ask for the same operations below another name."""
+    return (path, path.replace(API, AJAX, 1)) if path.startswith(API) else (path,)
+
+
+async def _health(_call: Call) -> Response:
+    return PlainTextResponse("OK")
+
+
+async def _version(_call: Call) -> Response:
+    """The MLflow whose operations these are; newer clients ask before they send what an older server would not know."""
+    return PlainTextResponse(VERSION)
 
 
 async def _server_info(_call: Call) -> Response:

@@ -15,6 +15,7 @@ from zaffre.gateway.call import Call
 from zaffre.protocols.mlflow import requests, shape
 from zaffre.protocols.mlflow.addresses import AddressBook, Addresses
 from zaffre.protocols.mlflow.experiments import lifecycles
+from zaffre.protocols.mlflow.refusals import missing
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
 from zaffre.services.tracking import Tracking
@@ -23,7 +24,8 @@ from zaffre.services.tracking.runs import Batch
 from zaffre.store.tracking.records import Link, Point, Run
 
 _READ, _WRITE, _DELETE = (f"workspaces/experiments/runs/{verb}" for verb in ("read", "write", "delete"))
-_FIRST_STEP, _LAST_STEP = -(2**63), 2**63 - 1
+# MLflow's limits of the histories of several runs.
+MOST_RUNS, MOST_SAMPLES, MOST_POINTS = 100, 2500, 25_000
 
 
 class Runs:
@@ -51,6 +53,7 @@ class Runs:
             "searchRuns": (self.search, _READ),
             "getMetricHistory": (self.history, _READ),
             "getMetricHistoryBulkInterval": (self.histories, _READ),
+            "getMetricHistoryBulk": (self.whole_histories, _READ),
         }
 
     async def create(self, call: Call) -> Response:
@@ -113,16 +116,7 @@ class Runs:
 
     async def log_batch(self, call: Call) -> Response:
         asked = await parse(call, requests.LogBatch)
-        total = len(asked.metrics) + len(asked.params) + len(asked.tags)
-        if total > requests.MOST_IN_BATCH:
-            raise InvalidInput(
-                f"A batch takes at most {requests.MOST_IN_BATCH} metrics, params and tags together; this one has {total}.",
-                target="metrics",
-            )
-        keys = [param.key for param in asked.params]
-        if len(set(keys)) < len(keys):
-            twice = sorted({key for key in keys if keys.count(key) > 1})
-            raise InvalidInput(f"Duplicate parameter keys have been submitted: {twice}.", target="params")
+        _check_batch(asked)
         batch = Batch(
             metrics=[_point(metric) for metric in asked.metrics],
             params=[(param.key, param.value) for param in asked.params],
@@ -196,18 +190,40 @@ class Runs:
         return await asyncio.to_thread(_points, [(None, point) for point in points], token)
 
     async def histories(self, call: Call) -> Response:
+        """One metric of several runs, at steps they share, so that charts of them can be compared."""
         asked = await parse(call, requests.BulkHistory)
-        if not 0 < len(asked.run_ids) <= 100:
-            raise InvalidInput("Field 'run_ids': expected 1 to 100 runs.", target="run_ids")
-        bounded = asked.start_step is not None or asked.end_step is not None
-        first = _FIRST_STEP if asked.start_step is None else asked.start_step
-        last = _LAST_STEP if asked.end_step is None else asked.end_step
-        points = await self._runs.histories(
-            call.workspace.id,
-            asked.run_ids,
-            required(asked.metric_key, "metric_key"),
-            (first, last) if bounded else None,
-            asked.max_results,
+        if not asked.run_ids:
+            raise missing("run_ids")
+        if len(asked.run_ids) > MOST_RUNS:
+            raise InvalidInput(
+                f"GetMetricHistoryBulkInterval request must specify at most {MOST_RUNS} run_ids."
+                f" Received {len(asked.run_ids)} run_ids.",
+                target="run_ids",
+            )
+        key = required(asked.metric_key, "metric_key")
+        most = MOST_SAMPLES if asked.max_results is None else asked.max_results
+        if not 1 <= most <= MOST_SAMPLES:
+            raise InvalidInput(f"max_results must be between 1 and {MOST_SAMPLES}.", target="max_results")
+        steps = _steps(asked.start_step, asked.end_step)
+        points = await self._runs.histories(call.workspace.id, asked.run_ids, key, steps, most)
+        return await asyncio.to_thread(_points, points, None)
+
+    async def whole_histories(self, call: Call) -> Response:
+        """One metric of several runs with every point, run by run in the order of their ids."""
+        asked = await parse(call, requests.BulkHistory)
+        if not asked.run_id:
+            raise InvalidInput("GetMetricHistoryBulk request must specify at least one run_id.", target="run_id")
+        if len(asked.run_id) > MOST_RUNS:
+            raise InvalidInput(
+                f"GetMetricHistoryBulk request cannot specify more than {MOST_RUNS} run_ids."
+                f" Received {len(asked.run_id)} run_ids.",
+                target="run_id",
+            )
+        if not asked.metric_key:
+            raise InvalidInput("GetMetricHistoryBulk request must specify a metric_key.", target="metric_key")
+        most = MOST_POINTS if asked.max_results is None else min(asked.max_results, MOST_POINTS)
+        points = await self._runs.whole_histories(
+            call.workspace.id, sorted(set(asked.run_id)), asked.metric_key, max(most, 0)
         )
         return await asyncio.to_thread(_points, points, None)
 
@@ -215,6 +231,45 @@ class Runs:
         asked = await parse(call, requests.OfRun)
         await self._runs.set_lifecycle(call.actor, call.workspace.id, required(asked.run, "run_id"), lifecycle)
         return json_answer({})
+
+
+def _steps(start: int | None, end: int | None) -> tuple[int, int] | None:
+    if start is None and end is None:
+        return None
+    if start is None or end is None:
+        raise InvalidInput(
+            "If either start step or end step are specified, both must be specified.", target="start_step"
+        )
+    if start > end:
+        raise InvalidInput(
+            f"end_step must be greater than start_step. Found start_step={start} and end_step={end}.", target="end_step"
+        )
+    return start, end
+
+
+def _check_batch(asked: requests.LogBatch) -> None:
+    """MLflow's limits of one batch. Raises InvalidInput."""
+    counts = {"metrics": len(asked.metrics), "params": len(asked.params), "tags": len(asked.tags)}
+    for what, limit in requests.MOST_IN_BATCH_OF.items():
+        if counts[what] > limit:
+            raise _too_many(what, limit, counts[what])
+    total = sum(counts.values())
+    if total > requests.MOST_IN_BATCH:
+        raise _too_many("metrics, params, and tags", requests.MOST_IN_BATCH, total)
+    keys = [param.key for param in asked.params]
+    if len(set(keys)) < len(keys):
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise InvalidInput(
+            f"Duplicate parameter keys have been submitted: {twice}. One batch takes one value of each param.",
+            target="params",
+        )
+
+
+def _too_many(what: str, limit: int, count: int) -> InvalidInput:
+    return InvalidInput(
+        f"A batch logging request can contain at most {limit} {what}. Got {count} {what}. Send them in several requests.",
+        target=what.partition(",")[0],
+    )
 
 
 def _point(metric: requests.LogMetric) -> Point:

@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from zaffre.errors import InvalidInput
-from zaffre.gateway.call import NUL, Call, invalid_field, refuse_nul
+from zaffre.gateway.call import NUL, Call, refuse_nul
+from zaffre.protocols.mlflow.refusals import missing, second_look
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -22,8 +23,8 @@ async def parse(call: Call, type_: type[T]) -> T:
     body = await call.body_bytes()
     try:
         found: T = _decoder(type_).decode(body or b"{}")
-    except msgspec.ValidationError as error:
-        raise invalid_field(error) from None
+    except msgspec.ValidationError:
+        found = second_look(msgspec.json.decode(body), type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"The body is not valid JSON: {error}.") from None
     if NUL in body:
@@ -34,7 +35,7 @@ async def parse(call: Call, type_: type[T]) -> T:
 def required(value: str | None, field: str) -> str:
     """A field that must be there and not empty."""
     if not value:
-        raise InvalidInput(f"Missing value for required parameter '{field}'.", code="InvalidField", target=field)
+        raise missing(field)
     return value
 
 
@@ -46,10 +47,7 @@ def _of_query(call: Call, type_: type[T]) -> T:
             given.setdefault(name, []).append(value)
         elif value:
             given[name] = value
-    try:
-        found = msgspec.convert(given, type_, strict=False)
-    except msgspec.ValidationError as error:
-        raise invalid_field(error) from None
+    found = second_look(given, type_)
     refuse_nul(found)
     return found
 

@@ -57,7 +57,7 @@ class Experiments:
         if found is None and id_ == DEFAULT_ID:
             return await self._database.write(lambda unit: self.named(unit, scope, id_))
         if found is None:
-            raise _missing(f"with id={id_}")
+            raise _missing(id_)
         return found
 
     async def by_name(self, scope: str, name: str) -> Experiment:
@@ -65,7 +65,7 @@ class Experiments:
         if found is None and name == DEFAULT_NAME:
             return await self._database.write(lambda unit: self.ensure(unit, scope, name))
         if found is None:
-            raise _missing(f"with name='{name}'")
+            raise NotFound(f"Could not find experiment with name '{name}'", target="experiment_name")
         return found
 
     def named(self, unit: Unit, scope: str, id_: str) -> Experiment:
@@ -74,7 +74,7 @@ class Experiments:
         if found is None and id_ == DEFAULT_ID:
             return self.ensure(unit, scope, DEFAULT_NAME)
         if found is None:
-            raise _missing(f"with id={id_}")
+            raise _missing(id_)
         return found
 
     def active(self, unit: Unit, scope: str, id_: str) -> Experiment:
@@ -104,7 +104,7 @@ class Experiments:
         def work(unit: Unit) -> None:
             found = self.named(unit, scope, id_)
             if found.lifecycle == lifecycle:
-                raise _missing(f"with id={id_} that is not {lifecycle}")
+                raise _missing(id_, f" that is not {lifecycle}")
             store.update(unit, found.pk, lifecycle=lifecycle)
             self._record(unit, actor, "delete" if lifecycle == DELETED else "write", scope, id_)
 
@@ -116,7 +116,7 @@ class Experiments:
     async def delete_tag(self, scope: str, id_: str, key: str) -> None:
         def work(unit: Unit) -> None:
             if not store.delete_tag(unit, self.active(unit, scope, id_).pk, key):
-                raise NotFound(f"Experiment {id_} has no tag '{key}'.", target="key")
+                raise NotFound(f"No tag with name: {key} in experiment with id {id_}", target="key")
 
         await self._database.write(work)
 
@@ -131,6 +131,7 @@ class Experiments:
     ) -> tuple[list[Experiment], str | None]:
         conditions = filters.parse(filter_, filters.EXPERIMENTS)
         orders = filters.parse_order(order_by, filters.EXPERIMENTS)
+        await self.get(scope, DEFAULT_ID)  # every list holds it
 
         def work(conn: sa.Connection) -> tuple[list[Experiment], str | None]:
             found = filters.select(store.listing(conn, scope, lifecycles), conditions, orders, _value)
@@ -151,8 +152,8 @@ class Experiments:
         unit.emit(scope, "experiments", which)
 
 
-def _missing(which: str) -> NotFound:
-    return NotFound(f"There is no experiment {which} in this workspace.", target="experiment_id")
+def _missing(id_: str, more: str = "") -> NotFound:
+    return NotFound(f"No Experiment with id={id_} exists in this workspace{more}.", target="experiment_id")
 
 
 def _value(experiment: Experiment, entity: str, key: str) -> Any:

@@ -17,7 +17,7 @@ from zaffre.services.tracking.experiments import ACTIVE, DELETED, Experiments
 from zaffre.services.tracking.names import two_words
 from zaffre.store.database import Database
 from zaffre.store.tracking import experiments as experiment_store
-from zaffre.store.tracking import metrics, search
+from zaffre.store.tracking import metrics, sampling, search
 from zaffre.store.tracking import runs as store
 from zaffre.store.tracking.conditions import Condition, holds
 from zaffre.store.tracking.records import Experiment, Link, NewRun, Point, Run, RunHead
@@ -203,7 +203,7 @@ class Runs:
             elif key == PARENT:
                 store.update(unit, pk, parent=None, root=run_id)
             elif not store.delete_tag(unit, pk, key):
-                raise NotFound(f"Run {run_id} has no tag '{key}'.", target="key")
+                raise NotFound(f"No tag with name: {key} in run with id {run_id}", target="key")
 
         await self._database.write(work)
 
@@ -241,17 +241,26 @@ class Runs:
     async def histories(
         self, scope: str, run_ids: Sequence[str], key: str, steps: tuple[int, int] | None, most: int
     ) -> list[tuple[str, Point]]:
-        """One metric of several runs, at most `most` points a run: evenly picked, the first and the last among them."""
+        """One metric of several runs at about `most` steps, evenly picked of all they have, and where each begins and ends."""
 
         def work(conn: sa.Connection) -> list[tuple[str, Point]]:
-            picked: list[tuple[str, Point]] = []
+            pks = {run_id: _pk(conn, scope, run_id) for run_id in run_ids}
+            chosen = sampling.steps(conn, list(pks.values()), key, steps, most)
+            return [(run_id, point) for run_id in run_ids for point in sampling.points(conn, pks[run_id], key, chosen)]
+
+        return await self._database.read(work)
+
+    async def whole_histories(self, scope: str, run_ids: Sequence[str], key: str, most: int) -> list[tuple[str, Point]]:
+        """One metric of several runs, by run and step, the first `most` points. Runs that are not there have none."""
+
+        def work(conn: sa.Connection) -> list[tuple[str, Point]]:
+            points: list[tuple[str, Point]] = []
             for run_id in run_ids:
                 found = store.find(conn, scope, run_id)
-                if found is None:
-                    raise _missing(run_id)
-                points = metrics.history(conn, found[0], key, steps=steps)
-                picked.extend((run_id, point) for point in _evenly(points, most))
-            return picked
+                if found is not None and len(points) < most:
+                    own = metrics.history(conn, found[0], key, limit=most - len(points))
+                    points.extend((run_id, point) for point in own)
+            return points
 
         return await self._database.read(work)
 
@@ -365,11 +374,11 @@ def _history_place(token: str) -> metrics.Place:
     return found
 
 
-def _evenly(points: list[Point], most: int) -> list[Point]:
-    if len(points) <= most or most < 2:
-        return points[:most]
-    last = len(points) - 1
-    return [points[round(index * last / (most - 1))] for index in range(most)]
+def _pk(conn: sa.Connection, scope: str, run_id: str) -> int:
+    found = store.find(conn, scope, run_id)
+    if found is None:
+        raise _missing(run_id)
+    return found[0]
 
 
 def _present(run: Run | None, run_id: str) -> Run:

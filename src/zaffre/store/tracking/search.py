@@ -128,7 +128,7 @@ def _order(orders: Sequence[Order]) -> tuple[list[_Key], list[tuple[Any, str]]]:
         empty: Any = "" if isinstance(column.type, sa.Text) else 0
         keys.append((sa.func.coalesce(column, sa.literal(empty, column.type)), order.descending))
     keys.append((_t.c.ordered_at, True))
-    keys.append((_t.c.pk, True))
+    keys.append((_t.c.id, False))
     return keys, joins
 
 
