@@ -119,6 +119,9 @@ class Router:
             others.update(node.routes)
         else:
             part = parts[index]
+            if not part and index + 1 < len(parts) and parts[index + 1].lower() in node.literals:
+                # An address that ends in a slash, and a path put behind it. Never where a name would be the next part.
+                return self._walk(node, method, parts, index + 1, values, others)
             child = node.literals.get(part.lower())
             if child is not None:
                 hit = self._walk(child, method, parts, index + 1, values, others)

@@ -214,6 +214,10 @@ run_links = sa.Table(
     sa.Column("target", sa.Text, primary_key=True),
     sa.Column("step", sa.BigInteger, nullable=False, default=0),
     sa.Column("detail", sa.Text, nullable=False, default="{}"),
+    # of a dataset, since runs are searched by them
+    sa.Column("name", sa.Text),
+    sa.Column("digest", sa.Text),
+    sa.Column("context", sa.Text),
 )
 
 # ---- jobs: the submitted body and the plan; everything a reader of runs asks for is in `runs`

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import mimetypes
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from zaffre.errors import InvalidInput, NotFound, NotServed
@@ -15,17 +20,20 @@ from zaffre.protocols.mlflow.wire import parse, required
 from zaffre.services.artifact_uris import ARTIFACT_SCHEME, artifact_path, artifact_place, place_of
 from zaffre.services.blobs import OCTETS, Blobs, Content
 from zaffre.services.places import Place
+from zaffre.services.registered_models import RegisteredModels
 from zaffre.services.tracking import Tracking
 from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace, run_folder
 
 _READ, _WRITE, _DELETE = (f"workspaces/experiments/runs/artifacts/{verb}" for verb in ("read", "write", "delete"))
 PAGE = 1000
+MOST_UPLOADED = 10 * 1024 * 1024  # bytes, MLflow's limit of what its pages send
 
 
 class Artifacts:
-    def __init__(self, tracking: Tracking, blobs: Blobs, addresses: AddressBook) -> None:
+    def __init__(self, tracking: Tracking, models: RegisteredModels, blobs: Blobs, addresses: AddressBook) -> None:
         self._at = addresses
         self._tracking = tracking
+        self._models = models
         self._blobs = blobs
 
     def operations(self) -> Served:
@@ -35,6 +43,9 @@ class Artifacts:
             "downloadArtifact": (self.download, _READ),
             "uploadArtifact": (self.upload, _WRITE),
             "deleteArtifact": (self.delete, _DELETE),
+            "getArtifact": (self.download_of_run, _READ),
+            "getModelVersionArtifact": (self.download_of_version, _READ),
+            "uploadRunArtifact": (self.upload_to_run, _WRITE),
         }
 
     async def list_either(self, call: Call) -> Response:
@@ -68,14 +79,41 @@ class Artifacts:
         return json_answer({"files": shape.files(found)})
 
     async def download(self, call: Call) -> Response:
-        place = _place(call)
-        blob, chunks = await self._blobs.read(place.account, place.container, place.path)
-        headers = {
-            "content-length": str(blob.size),
-            "content-disposition": "attachment",
-            "x-content-type-options": "nosniff",
-        }
-        return StreamingResponse(chunks, headers=headers, media_type=blob.content_type)
+        return await self._bytes(_place(call))
+
+    async def download_of_run(self, call: Call) -> Response:
+        asked = await parse(call, requests.RunArtifact)
+        path = _relative(required(asked.path, "path"))
+        run = await self._tracking.runs.head(call.workspace.id, required(asked.run, "run_id"))
+        base = _base(call.workspace, given_location(run), run.id)
+        return await self._bytes(_file(artifact_place(call.workspace, base), path))
+
+    async def download_of_version(self, call: Call) -> Response:
+        asked = await parse(call, requests.ModelVersionArtifact)
+        path = _relative(required(asked.path, "path"))
+        name, version = required(asked.name, "name"), required(str(asked.version), "version")
+        _, row = await self._models.get_version(call.workspace, name, version)
+        uri, folder = await self._models.place(call.workspace, row)
+        if folder is None:
+            raise NotServed(f"The files of the version are at '{uri}', outside this server; fetch them there.")
+        return await self._bytes(_file(folder, path))
+
+    async def upload_to_run(self, call: Call) -> Response:
+        """A small file, as MLflow's pages send it."""
+        run_id, path = call.query.get("run_uuid", ""), call.query.get("path", "")
+        for name, value in (("run_uuid", run_id), ("path", path)):
+            if not value:
+                raise InvalidInput(f"Request must specify {name}.", target=name)
+        path = _relative(path)
+        data = await call.body_bytes(MOST_UPLOADED)
+        if not data:
+            raise InvalidInput("Request must specify data.", target="data")
+        run = await self._tracking.runs.head(call.workspace.id, run_id)
+        base = _base(call.workspace, given_location(run), run.id)
+        place = _writable(_file(artifact_place(call.workspace, base), path))
+        content = Content(content_type=mimetypes.guess_type(path)[0] or OCTETS)
+        await self._blobs.put(place.account, place.container, place.path, _once(data), size=len(data), content=content)
+        return json_answer({})
 
     async def upload(self, call: Call) -> Response:
         place = _writable(_place(call))
@@ -103,7 +141,7 @@ class Artifacts:
 
     async def _list_below(self, call: Call, base: str, root: str, path: str, token: str | None) -> Response:
         """A page of what lies in the folder `path` of a run or a model; names are relative to its root."""
-        path = path.strip("/")
+        path = _relative(path)
         folder = artifact_place(call.workspace, f"{base}/{path}" if path else base)
         found, following = await self._entries(folder, token or "")
         prefix = f"{path}/" if path else ""
@@ -112,6 +150,15 @@ class Artifacts:
             "files": shape.files((prefix + name, size) for name, size in found),
         }
         return json_answer(answer | ({"next_page_token": following} if following else {}))
+
+    async def _bytes(self, place: Place) -> Response:
+        blob, chunks = await self._blobs.read(place.account, place.container, place.path)
+        headers = {
+            "content-length": str(blob.size),
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(place.path.rpartition('/')[2], safe='')}",
+            "x-content-type-options": "nosniff",
+        }
+        return StreamingResponse(chunks, headers=headers, media_type=blob.content_type)
 
     async def _entries(self, folder: Place, start: str) -> tuple[list[tuple[str, int | None]], str | None]:
         """(name, size) of what lies in a folder, from the blob name `start` on; folders have no size."""
@@ -125,6 +172,23 @@ class Artifacts:
             if name != prefix.rstrip("/"):
                 found.append((name.removeprefix(prefix), size))
         return found, page.next
+
+
+def _relative(path: str) -> str:
+    """A path below a run's or model's artifacts, `.` taken out. Raises InvalidInput for one that leads elsewhere."""
+    if path.startswith("/") or ".." in path.split("/"):
+        raise InvalidInput("Invalid path", target="path")
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def _file(folder: Place, path: str) -> Place:
+    if not path:
+        raise InvalidInput("Invalid path", target="path")
+    return msgspec.structs.replace(folder, path=f"{folder.path}/{path}".lstrip("/"))
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
 def _base(workspace: Workspace, location: str | None, id_: str) -> str:

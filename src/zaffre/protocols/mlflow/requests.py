@@ -189,6 +189,10 @@ class SearchRuns(Struct, frozen=True):
     page_token: str | None = None
 
 
+class SearchDatasets(Struct, frozen=True):
+    experiment_ids: list[str] = []
+
+
 class MetricHistory(OfRun, frozen=True, kw_only=True):
     metric_key: str = ""
     page_token: str | None = None
@@ -209,6 +213,16 @@ class BulkHistory(Struct, frozen=True):
 class ListArtifacts(OfRun, frozen=True, kw_only=True):
     path: str = ""
     page_token: str | None = None
+
+
+class RunArtifact(OfRun, frozen=True, kw_only=True):
+    path: str = ""
+
+
+class ModelVersionArtifact(Struct, frozen=True):
+    name: str = ""
+    version: str | int = ""
+    path: str = ""
 
 
 # ---- logged models

@@ -33,7 +33,7 @@ def routes(settings: Settings, tracking: Tracking, models: RegisteredModels, blo
         **Runs(tracking, at).operations(),
         **LoggedModels(tracking, at).operations(),
         **Registry(models, at).operations(),
-        **Artifacts(tracking, blobs, at).operations(),
+        **Artifacts(tracking, models, blobs, at).operations(),
         "getServerInfo": (_server_info, "workspaces/read"),
         "getHealth": (_health, "workspaces/read"),
         "getVersion": (_version, "workspaces/read"),

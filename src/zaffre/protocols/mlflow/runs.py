@@ -24,8 +24,9 @@ from zaffre.services.tracking.runs import Batch
 from zaffre.store.tracking.records import Link, Point, Run
 
 _READ, _WRITE, _DELETE = (f"workspaces/experiments/runs/{verb}" for verb in ("read", "write", "delete"))
-# MLflow's limits of the histories of several runs.
-MOST_RUNS, MOST_SAMPLES, MOST_POINTS = 100, 2500, 25_000
+MOST_EXPERIMENTS, MOST_DATASETS = 20, 1000  # MLflow's limits of a search for datasets
+DATASET_CONTEXT = "mlflow.data.context"  # the tag that says what a run used a dataset for
+MOST_RUNS, MOST_SAMPLES, MOST_POINTS = 100, 2500, 25_000  # and of the histories of several runs
 
 
 class Runs:
@@ -51,6 +52,7 @@ class Runs:
             "logInputs": (self.log_inputs, _WRITE),
             "logOutputs": (self.log_outputs, _WRITE),
             "searchRuns": (self.search, _READ),
+            "searchDatasets": (self.search_datasets, _READ),
             "getMetricHistory": (self.history, _READ),
             "getMetricHistoryBulkInterval": (self.histories, _READ),
             "getMetricHistoryBulk": (self.whole_histories, _READ),
@@ -152,6 +154,9 @@ class Runs:
                 kind="dataset",
                 target=f"{one.dataset.name}@{one.dataset.digest}",
                 detail=msgspec.to_builtins(one),
+                name=one.dataset.name,
+                digest=one.dataset.digest,
+                context=next((tag.value for tag in one.tags if tag.key == DATASET_CONTEXT), None),
             )
             for one in asked.datasets
         ]
@@ -164,6 +169,22 @@ class Runs:
         links = [Link(direction="output", kind="model", target=one.model_id, step=one.step) for one in asked.models]
         await self._runs.link(call.workspace.id, required(asked.run, "run_id"), links)
         return json_answer({})
+
+    async def search_datasets(self, call: Call) -> Response:
+        asked = await parse(call, requests.SearchDatasets)
+        if not asked.experiment_ids:
+            raise InvalidInput(
+                "SearchDatasets request must specify at least one experiment_id.", target="experiment_ids"
+            )
+        if len(asked.experiment_ids) > MOST_EXPERIMENTS:
+            raise InvalidInput(
+                f"SearchDatasets request cannot specify more than {MOST_EXPERIMENTS} experiment_ids."
+                f" Received {len(asked.experiment_ids)} experiment_ids.",
+                target="experiment_ids",
+            )
+        ids = list(dict.fromkeys(asked.experiment_ids))
+        found = await self._runs.datasets(call.workspace.id, ids, MOST_DATASETS)
+        return json_answer({"dataset_summaries": [shape.dataset_summary(one) for one in found]})
 
     async def search(self, call: Call) -> Response:
         asked = await parse(call, requests.SearchRuns)

@@ -13,7 +13,7 @@ from zaffre.services.tracking import words
 from zaffre.services.tracking.logged_models import Logged
 from zaffre.services.tracking.runs import NOTE, PARENT, RUN_NAME
 from zaffre.store.resources import Row
-from zaffre.store.tracking.records import Experiment, Point, Run, RunHead
+from zaffre.store.tracking.records import DatasetSummary, Experiment, Point, Run, RunHead
 
 Document = dict[str, Any]
 
@@ -89,6 +89,11 @@ def metric(point: Point, run_id: str | None = None) -> Document:
     if point.dataset:
         found["dataset_name"], found["dataset_digest"] = point.dataset
     return found
+
+
+def dataset_summary(one: DatasetSummary) -> Document:
+    found: Document = {"experiment_id": one.experiment_id, "name": one.name, "digest": one.digest}
+    return found | ({"context": one.context} if one.context is not None else {})
 
 
 def number(value: float) -> float | str:

@@ -20,7 +20,7 @@ from zaffre.store.tracking import experiments as experiment_store
 from zaffre.store.tracking import metrics, sampling, search
 from zaffre.store.tracking import runs as store
 from zaffre.store.tracking.conditions import Condition, holds
-from zaffre.store.tracking.records import Experiment, Link, NewRun, Point, Run, RunHead
+from zaffre.store.tracking.records import DatasetSummary, Experiment, Link, NewRun, Point, Run, RunHead
 from zaffre.store.unit import Actor, Unit, decode, encode
 
 JOB, MLFLOW = "job", "mlflow"
@@ -210,6 +210,10 @@ class Runs:
     async def link(self, scope: str, run_id: str, links: Sequence[Link]) -> None:
         """Record what the run read or made."""
         await self._database.write(lambda unit: store.put_links(unit, self._active(unit, scope, run_id)[0], links))
+
+    async def datasets(self, scope: str, experiment_ids: Sequence[str], limit: int) -> list[DatasetSummary]:
+        """What the runs of those experiments read, at most `limit` of them."""
+        return await self._database.read(lambda conn: store.datasets(conn, scope, experiment_ids, limit))
 
     async def record_model(self, scope: str, run_id: str, description: dict[str, Any]) -> None:
         """MLflow 2's way to say that a run logged a model: a tag that grows."""

@@ -33,13 +33,28 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """Something a run read (`input`) or made (`output`). `target` is a model's id or a dataset's `name@digest`."""
+    """Something a run read (`input`) or made (`output`). `target` is a model's id or a dataset's `name@digest`.
+
+    A dataset's name, digest and context (what the run used it for) stand in `detail`, too.
+    """
 
     direction: str
     kind: str
     target: str
     step: int = 0
     detail: dict[str, Any] = {}
+    name: str | None = None
+    digest: str | None = None
+    context: str | None = None
+
+
+class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset that runs of an experiment read, and what for."""
+
+    experiment_id: str
+    name: str
+    digest: str
+    context: str | None
 
 
 class RunHead(msgspec.Struct, frozen=True, kw_only=True):

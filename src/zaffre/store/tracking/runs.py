@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from zaffre.store import tables
 from zaffre.store.tracking import metrics
-from zaffre.store.tracking.records import Link, NewRun, Run, RunHead
+from zaffre.store.tracking.records import DatasetSummary, Link, NewRun, Run, RunHead
 from zaffre.store.tracking.sql import chunks, fetch_raw, run_raw
 from zaffre.store.unit import Unit, decode, encode
 
@@ -47,9 +47,10 @@ _FIND = 'SELECT "pk", "lifecycle", "origin" FROM "runs" WHERE "scope" = ? AND "i
 _SET_TAG = """INSERT INTO "run_tags" ("run", "key", "value") VALUES (?, ?, ?)
 ON CONFLICT ("run", "key") DO UPDATE SET "value" = excluded."value" """
 _PUT_PARAM = 'INSERT INTO "run_params" ("run", "key", "value") VALUES (?, ?, ?) ON CONFLICT DO NOTHING'
-_LINK = """INSERT INTO "run_links" ("run", "direction", "kind", "target", "step", "detail") VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT ("run", "direction", "kind", "target")
-DO UPDATE SET "step" = excluded."step", "detail" = excluded."detail" """
+# A run has read a dataset once, as it said first; a model it made again is the one of the last step.
+_LINK = """INSERT INTO "run_links" ("run", "direction", "kind", "target", "step", "detail", "name", "digest", "context")
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT ("run", "direction", "kind", "target")
+DO UPDATE SET "step" = excluded."step" WHERE "run_links"."direction" = 'output' """
 
 
 def find(conn: sa.Connection, scope: str, id_: str) -> tuple[int, str, str] | None:
@@ -170,8 +171,33 @@ def put_params(unit: Unit, pk: int, params: Sequence[tuple[str, str]]) -> tuple[
 
 def put_links(unit: Unit, pk: int, links: Sequence[Link]) -> None:
     if links:
-        rows = [(pk, one.direction, one.kind, one.target, one.step, encode(one.detail)) for one in links]
+        rows = [
+            (pk, one.direction, one.kind, one.target, one.step, encode(one.detail), one.name, one.digest, one.context)
+            for one in links
+        ]
         run_raw(unit.conn, _LINK, rows)
+
+
+def datasets(conn: sa.Connection, scope: str, experiments: Sequence[str], limit: int) -> list[DatasetSummary]:
+    """What the runs of those experiments (by id) that are not deleted read, each dataset once a context, by name."""
+    found: list[DatasetSummary] = []
+    for piece in chunks(experiments):
+        query = (
+            sa.select(_e.c.id, _links.c.name, _links.c.digest, _links.c.context)
+            .select_from(_e)
+            .join(_t, _t.c.experiment == _e.c.pk)
+            .join(_links, _links.c.run == _t.c.pk)
+            .where(_e.c.scope == scope, _e.c.id.in_(piece), _t.c.lifecycle == "active")
+            .where(_links.c.direction == "input", _links.c.kind == "dataset")
+            .distinct()
+            .order_by(_links.c.name, _links.c.digest, _links.c.context)
+            .limit(limit - len(found))
+        )
+        found += [
+            DatasetSummary(experiment_id=row[0], name=row[1], digest=row[2], context=row[3])
+            for row in conn.execute(query)
+        ]
+    return found
 
 
 def children(
@@ -213,7 +239,16 @@ def tags_of(conn: sa.Connection, pks: Sequence[int]) -> dict[int, dict[str, str]
 
 
 def _link(row: Any) -> Link:
-    return Link(direction=row.direction, kind=row.kind, target=row.target, step=row.step, detail=decode(row.detail))
+    return Link(
+        direction=row.direction,
+        kind=row.kind,
+        target=row.target,
+        step=row.step,
+        detail=decode(row.detail),
+        name=row.name,
+        digest=row.digest,
+        context=row.context,
+    )
 
 
 def head_of(row: sa.RowMapping) -> RunHead:
