@@ -119,7 +119,7 @@ def test_a_text_may_speak_of_nul_but_hold_none(server: MlflowServer, run: str, t
         ("POST", "mlflow/runs/search", {"experiment_ids": ["0"], "filter": "x"}, 400, "INVALID_PARAMETER_VALUE"),
         ("POST", "mlflow/runs/search", {"experiment_ids": ["0"], "max_results": 0}, 400, "INVALID_PARAMETER_VALUE"),
         ("POST", "mlflow/runs/search", {"run_view_type": "SOME"}, 400, "INVALID_PARAMETER_VALUE"),
-        ("POST", "mlflow/runs/search", {"filter": "datasets.name = 'x'"}, 501, "NOT_IMPLEMENTED"),
+        ("POST", "mlflow/runs/search", {"filter": "datasets.profile = 'x'"}, 400, "INVALID_PARAMETER_VALUE"),
         ("GET", "mlflow/logged-models/m-1", None, 404, "RESOURCE_DOES_NOT_EXIST"),
         ("GET", "mlflow/registered-models/get?name=nope", None, 404, "RESOURCE_DOES_NOT_EXIST"),
         ("POST", "mlflow/registered-models/create", {"name": "a b"}, 400, "INVALID_PARAMETER_VALUE"),

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
-from zaffre.errors import InvalidInput, NotServed
+from zaffre.errors import InvalidInput
 from zaffre.store.tracking.conditions import Condition, Order, holds
 
 T = TypeVar("T")
 
 _TOKEN = re.compile(
     r"""\s*(?:
-    (?P<string>'[^']*'|"[^"]*")
+    (?P<string>(?:'[^']*')+|(?:"[^"]*")+)
     |(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])
-    |(?P<op>!=|>=|<=|=|<|>)
+    |(?P<op>[=!<>~]+)
     |(?P<mark>[(),])
-    |(?P<word>(?:[^\s'"`=!<>(),]|`[^`]*`|(?<=\.)"[^"]*")+)
+    |(?P<word>(?:[^\s'"`=!<>~(),;]|`[^`]*`|(?<=\.)"[^"]*"|(?<=\.)'[^']*')+)
     )""",
     re.VERBOSE,
 )
@@ -29,10 +29,17 @@ _ENTITIES = {
     **dict.fromkeys(("tag", "tags"), "tag"),
     **dict.fromkeys(("dataset", "datasets"), "dataset"),
 }
-_NUMBERS = frozenset({"=", "!=", "<", "<=", ">", ">="})
+_NUMBERS = ("=", "!=", "<", "<=", ">", ">=")
 _WORD_OPERATORS = frozenset({"LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"})
-_TEXTS = frozenset({"=", "!=", "LIKE", "ILIKE"})
+_TEXTS = ("=", "!=", "LIKE", "ILIKE")
+_LISTS = ("IN", "NOT IN")
+_NULLS = ("IS NULL", "IS NOT NULL")
+_DATASET_KEYS = ("name", "digest", "context")
 _Token = tuple[str, str]
+
+# What a database takes in one statement is far more; what a person writes is far less.
+MOST_CONDITIONS = 100
+MOST_IN_PATTERN = 10_000  # letters
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,14 @@ class Grammar:
 
 RUNS = Grammar(
     attributes={
-        **{name: name for name in ("run_id", "run_name", "status", "start_time", "end_time", "user_id")},
+        **{
+            name: name for name in ("run_id", "run_name", "status", "start_time", "end_time", "user_id", "artifact_uri")
+        },
         **dict.fromkeys(("run name", "Run name", "Run Name"), "run_name"),
         **dict.fromkeys(("created", "Created"), "start_time"),
     },
     numbers=frozenset({"start_time", "end_time"}),
-    entities=frozenset({"metric", "param", "tag"}),
+    entities=frozenset({"metric", "param", "tag", "dataset"}),
 )
 EXPERIMENTS = Grammar(
     attributes={name: name for name in ("name", "experiment_id", "creation_time", "last_update_time")},
@@ -97,9 +106,12 @@ def parse(text: str | None, grammar: Grammar) -> list[Condition]:
         return []
     found = [_comparison(tokens, grammar)]
     while tokens:
-        if tokens.pop(0)[1].upper() != "AND" or not tokens:
-            _fail("filter", f"'{text}': one comparison follows another only with AND between them")
+        joint = tokens.pop(0)[1]
+        if joint.upper() != "AND" or not tokens:
+            _fail("filter", f"Invalid clause(s) in filter string: '{joint[:100]}'; comparisons are joined by AND")
         found.append(_comparison(tokens, grammar))
+    if len(found) > MOST_CONDITIONS:
+        _fail("filter", f"It has {len(found)} comparisons; at most {MOST_CONDITIONS} are taken")
     return found
 
 
@@ -131,21 +143,25 @@ def select(
 def _comparison(tokens: list[_Token], grammar: Grammar) -> Condition:
     kind, text = tokens.pop(0)
     if kind not in ("word", "string"):
-        _fail("filter", f"expected the name of something to compare, found '{text}'")
+        _fail("filter", f"Invalid comparison clause. Expected 'Identifier' found '{text[:100]}'")
     entity, key = _identifier(text, grammar, "filter")
     op = _operator(tokens, text)
     numeric = entity == "metric" or (entity == "attribute" and key in grammar.numbers)
-    if op in ("IS NULL", "IS NOT NULL"):
+    if op in _NULLS:
         if entity not in ("param", "tag"):
-            _fail("filter", f"'{text}': {op} can only be asked of params and tags")
+            _fail("filter", f"IS NULL / IS NOT NULL is only supported for tags and params, not for {entity} '{key}'")
         return Condition(entity, key, op, None)
-    if op in ("IN", "NOT IN"):
-        if entity != "attribute" or numeric:
-            _fail("filter", f"'{text}': {op} can only be asked of attributes that are texts")
-        return Condition(entity, key, op, _list(tokens, text))
-    if op not in (_NUMBERS if numeric else _TEXTS):
-        _fail("filter", f"'{text}' cannot be compared by {op}")
-    return Condition(entity, key, op, _value(tokens, text, numeric=numeric))
+    takes: tuple[str, ...] = _NUMBERS if numeric else _TEXTS
+    if entity in ("attribute", "dataset") and not numeric:
+        takes += _LISTS
+    if op not in takes:
+        _fail("filter", f"Invalid comparator '{op}' for {entity} '{key[:100]}', not one of {', '.join(takes)}")
+    if op in _LISTS:
+        return Condition(entity, key, op, _list(tokens, entity, key))
+    value = _number(tokens, entity, key) if numeric else _text(tokens, entity, key)
+    if op in ("LIKE", "ILIKE") and len(str(value)) > MOST_IN_PATTERN:
+        _fail("filter", f"The pattern for {entity} '{key[:100]}' is longer than {MOST_IN_PATTERN} characters")
+    return Condition(entity, key, op, value)
 
 
 def _operator(tokens: list[_Token], name: str) -> str:
@@ -156,48 +172,72 @@ def _operator(tokens: list[_Token], name: str) -> str:
         if words in _WORD_OPERATORS:
             del tokens[:length]
             return words
-    return _fail("filter", f"'{name}' is not followed by a comparison")
+    return _fail("filter", f"Invalid clause(s) in filter string: '{name[:100]}' is not followed by a comparison")
 
 
-def _value(tokens: list[_Token], name: str, *, numeric: bool) -> str | float | int:
+def _number(tokens: list[_Token], entity: str, key: str) -> float | int:
     kind, text = tokens.pop(0) if tokens else ("", "nothing")
-    if numeric:
-        if kind != "number":
-            _fail("filter", f"'{name}' is a number and can't be compared with {text}")
-        return int(text) if re.fullmatch(r"[-+]?\d{1,18}", text) else float(text)
+    if kind != "number":
+        _fail("filter", f"Expected numeric value type for {_long(entity, key)}. Found {text[:100]}")
+    return int(text) if re.fullmatch(r"[-+]?\d{1,18}", text) else float(text)
+
+
+def _text(tokens: list[_Token], entity: str, key: str) -> str:
+    kind, text = tokens.pop(0) if tokens else ("", "nothing")
+    if kind == "word":
+        _fail(
+            "filter",
+            f"The value for {entity} '{key[:100]}' is either not quoted or unidentified quote types used for string "
+            f"value {text[:100]}. Use either single or double quotes",
+        )
     if kind != "string":
-        _fail("filter", f"'{name}' is a text; put quotes around {text}")
-    return text[1:-1]
+        _fail("filter", f"Expected a quoted string value for {_long(entity, key)} (e.g. 'my-value'). Got value {text}")
+    return text[1:-1].replace(text[0] * 2, text[0])
 
 
-def _list(tokens: list[_Token], name: str) -> tuple[str, ...]:
+def _long(entity: str, key: str) -> str:
+    return f"attributes: '{key[:100]}'" if entity == "attribute" else f"{entity} '{key[:100]}'"
+
+
+def _list(tokens: list[_Token], entity: str, key: str) -> tuple[str, ...]:
     values: list[str] = []
     if not tokens or tokens.pop(0)[1] != "(":
-        _fail("filter", f"'{name}': IN wants a list in parentheses")
+        _fail("filter", f"Expected a list in parentheses for {entity} '{key}'")
     while True:
-        values.append(str(_value(tokens, name, numeric=False)))
+        values.append(_text(tokens, entity, key))
         mark = tokens.pop(0)[1] if tokens else ""
         if mark == ")":
             return tuple(values)
         if mark != ",":
-            _fail("filter", f"'{name}': the list is not closed by a parenthesis")
+            _fail("filter", f"The list for {entity} '{key}' is not closed by a parenthesis")
 
 
 def _identifier(text: str, grammar: Grammar, where: str) -> tuple[str, str]:
     head, dot, rest = text.partition(".")
-    if dot and _bare(head) in _ENTITIES:
+    if text[0] in "'\"":  # quoted as a whole, as nothing but an attribute is
+        head, dot, rest = "", "", text
+    if not dot:
+        entity, key = "attribute", _bare(text)
+    elif _bare(head) in _ENTITIES:
         entity, key = _ENTITIES[_bare(head)], _bare(rest)
     else:
-        entity, key = "attribute", _bare(text)
-    if entity == "dataset":
-        raise NotServed(f"Field '{where}': searching by datasets is not served yet.", target=where)
+        valid = ", ".join(sorted({"attribute", *grammar.entities}))
+        _fail(where, f"Invalid entity type '{_bare(head)[:100]}'. Valid values are {valid}")
     if entity == "attribute":
         if key not in grammar.attributes:
-            _fail(where, f"'{key[:100]}' is not one of {', '.join(sorted(set(grammar.attributes)))}")
+            _fail(where, f"Invalid attribute key '{key[:100]}' specified. Valid keys are {_names(grammar.attributes)}")
         return entity, grammar.attributes[key]
-    if entity not in grammar.entities or not key:
-        _fail(where, f"'{text[:100]}' cannot be searched here")
+    if entity not in grammar.entities or (entity == "dataset" and where == "order_by"):
+        _fail(where, f"Invalid entity type '{_bare(head)[:100]}'; it cannot be searched here")
+    if entity == "dataset" and key not in _DATASET_KEYS:
+        _fail(where, f"Invalid dataset key '{key[:100]}' specified. Valid keys are {', '.join(_DATASET_KEYS)}")
+    if not key:
+        _fail(where, f"'{text[:100]}' names no {entity}")
     return entity, key
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(names)))
 
 
 def _bare(text: str) -> str:
@@ -210,7 +250,10 @@ def _tokens(text: str, where: str) -> list[_Token]:
     while at < end:
         match = _TOKEN.match(text, at)
         if match is None or match.lastgroup is None:
-            _fail(where, f"'{text[at : at + 40].strip()}' was not understood")
+            rest = text[at:].strip()
+            if rest.startswith(";"):
+                _fail(where, "Search filter contained multiple expression. Join them by AND")
+            _fail(where, f"Invalid clause(s) in filter string: '{rest[:40]}' was not understood")
         found.append((match.lastgroup, match[match.lastgroup]))
         at = match.end()
     return found

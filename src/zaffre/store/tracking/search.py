@@ -17,19 +17,29 @@ _t = tables.runs
 _e = tables.experiments
 
 # MLflow's names of what a run is. Three of its tags are columns of ours, since the control plane shows them too.
-ATTRIBUTES: dict[str, sa.Column[Any]] = {
+ATTRIBUTES: dict[str, sa.ColumnElement[Any]] = {
     "run_id": _t.c.id,
     "run_name": _t.c.display_name,
     "status": _t.c.status,
     "start_time": _t.c.started_at,
     "end_time": _t.c.ended_at,
     "user_id": _t.c.user,
+    # as plain mlflow is told it: where the run or its experiment was given a place, else below the workspace's own
+    "artifact_uri": sa.case(
+        (_t.c.artifact_uri.is_not(None), _t.c.artifact_uri),
+        (
+            sa.and_(_e.c.artifact_location.is_not(None), _t.c.origin != "job"),
+            sa.func.rtrim(_e.c.artifact_location, "/") + "/" + _t.c.id + "/artifacts",
+        ),
+        else_=sa.literal("mlflow-artifacts:/ExperimentRun/dcid.", sa.Text) + _t.c.id,
+    ),
 }
 COLUMN_TAGS: dict[str, sa.Column[Any]] = {
     "mlflow.runName": _t.c.display_name,
     "mlflow.note.content": _t.c.description,
     "mlflow.parentRunId": _t.c.parent,
 }
+_DATASET = {"name": tables.run_links.c.name, "digest": tables.run_links.c.digest, "context": tables.run_links.c.context}
 _TABLES = {"metric": tables.latest_metrics, "param": tables.run_params, "tag": tables.run_tags}
 
 _Key = tuple[sa.ColumnElement[Any], bool]  # what to order by, and whether descending
@@ -74,6 +84,10 @@ def _where(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
         column = COLUMN_TAGS.get(condition.key)
     if column is not None:
         return _compare(conn, column, condition)
+    if condition.entity == "dataset":
+        links = tables.run_links.c
+        read = sa.select(sa.literal(1)).where(links.run == _t.c.pk, links.direction == "input", links.kind == "dataset")
+        return sa.exists(read.where(_compare(conn, _DATASET[condition.key], condition)))
     table = _TABLES[condition.entity]
     here = sa.select(sa.literal(1)).where(table.c.run == _t.c.pk, table.c.key == condition.key)
     if condition.op == "IS NULL":
@@ -92,7 +106,7 @@ def _compare(conn: sa.Connection, column: sa.ColumnElement[Any], condition: Cond
         case "LIKE":
             made = like(conn, column, value)
         case "ILIKE":
-            made = ilike(column, value)
+            made = ilike(conn, column, value)
         case "IN":
             made = column.in_(value)
         case "NOT IN":

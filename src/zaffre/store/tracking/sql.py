@@ -52,16 +52,20 @@ def insert_or_ignore(conn: sa.Connection, table: sa.Table, values: dict[str, Any
 
 
 def like(conn: sa.Connection, column: sa.ColumnElement[Any], pattern: str) -> sa.ColumnElement[bool]:
-    """LIKE that minds the case, on both databases."""
+    """LIKE that minds the case, on both databases, and knows no letter that takes the meaning of `%` and `_`."""
     if conn.dialect.name == "postgresql":
-        return column.like(pattern)
+        return column.like(pattern, escape="")
     # SQLite's LIKE ignores case; its GLOB does not.
     glob = "".join({"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}.get(letter, letter) for letter in pattern)
     return column.op("GLOB", is_comparison=True)(glob)
 
 
-def ilike(column: sa.ColumnElement[Any], pattern: str) -> sa.ColumnElement[bool]:
-    return sa.func.lower(column).like(pattern.lower())
+def ilike(conn: sa.Connection, column: sa.ColumnElement[Any], pattern: str) -> sa.ColumnElement[bool]:
+    """LIKE that does not mind the case. The database lowers both sides: SQLite knows the ASCII letters only."""
+    lowered = sa.func.lower(sa.literal(pattern, sa.Text))
+    if conn.dialect.name == "postgresql":
+        return sa.func.lower(column).like(lowered, escape="")
+    return sa.func.lower(column).like(lowered)
 
 
 def _sqlite(conn: sa.Connection) -> sqlite3.Connection:
