@@ -96,12 +96,16 @@ class MlflowServer:
     def ask(
         self, method: str, path: str, body: Any = None, *, token: str | None = None, version: str = "2.0"
     ) -> tuple[int, Any]:
-        """One request below `/api/<version>/`, as no client library has tidied it; a dict goes as JSON."""
+        """One request below `/api/<version>/`, as no client library has tidied it; a dict goes as JSON.
+
+        A path that begins with a slash stands below the tracking URI itself.
+        """
+        where = path if path.startswith("/") else f"/api/{version}/{path}"
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         headers = {"authorization": f"Bearer {token or self.token}"}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            connection.request(method, f"{self.path}/api/{version}/{path}", data, headers)
+            connection.request(method, f"{self.path}{where}", data, headers)
             answer = connection.getresponse()
             text = answer.read()
         finally:

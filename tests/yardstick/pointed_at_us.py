@@ -1,7 +1,7 @@
 """A pytest plugin for MLflow's tests: where they would start a server of their own, they get a new workspace of a running Zaffre.
 
 Loaded into the process that runs MLflow's tests (its Python has mlflow and no zaffre), so it imports only what that process has.
-In: ZAFFRE_ADDRESS and the variables that `zaffre env` prints. See run.py.
+In: ZAFFRE_ADDRESS, ZAFFRE_LEFT_OUT (tests, one a line) and the variables that `zaffre env` prints. See run.py.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ VARIABLES = {
     name: os.environ[name]
     for name in ("MLFLOW_TRACKING_TOKEN", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "OTEL_EXPORTER_OTLP_CERTIFICATE")
 }
+LEFT_OUT = set(filter(None, os.environ.get("ZAFFRE_LEFT_OUT", "").split("\n")))
 plain_request = requests.sessions.Session.request
 
 
@@ -103,6 +104,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
     integration_test_utils.ServerThread = OurServer
     integration_test_utils._init_server = our_server
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take out what left_out.csv names, with all its parameters; a name that is no test any more is a mistake there."""
+    tests = {item: item.nodeid.partition("[")[0] for item in items}
+    files = {test.partition("::")[0] for test in tests.values()}
+    if not any("::" in argument for argument in config.args):
+        gone = {test for test in LEFT_OUT if test.partition("::")[0] in files} - set(tests.values())
+        if gone:
+            raise pytest.UsageError(f"left_out.csv names what is no test: {', '.join(sorted(gone))}")
+    left = [item for item in items if tests[item] in LEFT_OUT]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if tests[item] not in LEFT_OUT]
 
 
 @pytest.hookimpl(tryfirst=True)

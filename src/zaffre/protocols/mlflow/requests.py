@@ -342,3 +342,10 @@ class ModelAlias(Struct, frozen=True):
 # ---- proxied artifacts
 class ArtifactPath(Struct, frozen=True):
     path: str = ""
+
+
+# ---- asked by MLflow's pages
+class GraphQLQuery(Struct, frozen=True):
+    query: str = ""
+    variables: dict[str, Any] | None = None
+    operationName: str | None = None

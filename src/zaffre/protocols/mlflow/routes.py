@@ -10,6 +10,7 @@ from zaffre.gateway.routes import WORKSPACE, Route, not_served
 from zaffre.protocols.mlflow.addresses import PLAIN, PLUGIN, address_book
 from zaffre.protocols.mlflow.artifacts import Artifacts
 from zaffre.protocols.mlflow.experiments import Experiments
+from zaffre.protocols.mlflow.graphql import GraphQL
 from zaffre.protocols.mlflow.logged_models import LoggedModels
 from zaffre.protocols.mlflow.registry import Registry
 from zaffre.protocols.mlflow.runs import Runs
@@ -38,6 +39,7 @@ def routes(settings: Settings, tracking: Tracking, models: RegisteredModels, blo
         "getHealth": (_health, "workspaces/read"),
         "getVersion": (_version, "workspaces/read"),
     }
+    served["queryGraphQL"] = (GraphQL(served).query, "workspaces/experiments/read")
     made: list[Route] = []
     for one in operations():
         handler, action = served.get(one.operation) or (not_served(f"MLflow's {one.operation}"), "workspaces/read")
