@@ -54,6 +54,7 @@ def log(server: MlflowServer, run: str, key: str, values: dict[int, Any]) -> Non
         ("runs/log-metric", {"run_id": "r", "value": 1, "timestamp": 1}, "Missing value for required parameter 'key'"),
         ("runs/log-batch", {"metrics": [{"key": "a", "value": 2}]}, "required parameter 'metrics[0].timestamp'"),
         ("runs/log-batch", {"tags": [{"key": "a/../b"}]}, "This name would resolve to 'b'"),
+        ("runs/log-batch", {"metrics": [{"key": "../m", "value": 1, "timestamp": 1}]}, "parameter 'metrics[0].name' supplied"),
         ("runs/log-batch", {"tags": [{"key": "a?b"}]}, "Names may only contain alphanumerics"),
         ("runs/log-batch", {"params": [{"key": "p", "value": "x" * 6001}]}, "'params[0].value' exceeds the maximum length"),
         ("runs/log-batch", {"metrics": [{"key": "m", "value": 1, "timestamp": 1}] * 1001}, "at most 1000 metrics. Got 1001"),
@@ -170,6 +171,12 @@ def test_a_small_file_is_sent_and_fetched_by_its_run(server: MlflowServer, run: 
     for query, words in (("", "must specify path"), ("&path=../x", "Invalid path"), ("&path=a", "must specify data")):
         status, answer = server.ask("POST", send + query)
         assert (status, words in answer["message"]) == (400, True)
+
+
+def test_a_file_may_be_empty(server: MlflowServer, run: str) -> None:
+    address = f"mlflow-artifacts/artifacts/ExperimentRun/dcid.{run}/empty.bin"
+    assert server.ask("PUT", address, b"") == (200, {})
+    assert server.ask("GET", address) == (200, b"")
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../b", ""])

@@ -94,6 +94,10 @@ def test_a_dataset_is_read_once_and_a_model_made_again_moves_on(tracking: Tracki
         do(tracking.runs.link("w", run, [Link(direction="output", kind="model", target="m-1", step=step)]))
     links = do(tracking.get_run("w", run)).links
     assert [(one.kind, one.step, one.context) for one in links] == [("dataset", 0, "training"), ("model", 5, None)]
+    do(tracking.runs.link("w", run, [dataset("b", "2"), dataset("a", "3")]))
+    do(tracking.runs.link("w", run, [dataset("0", "4")]))
+    read = [one.name for one in do(tracking.get_run("w", run)).links if one.direction == "input"]
+    assert read == ["iris", "b", "a", "0"]
 
 
 def test_equal_starts_are_ordered_by_id_and_newer_runs_come_first(tracking: Tracking) -> None:

@@ -73,6 +73,17 @@ class TheTest:
         return cls.address
 
 
+def local_path(uri: str) -> str:
+    """In the place of `local_file_uri_to_path` in tests that look at a run's files where MLflow's server put them."""
+    if not uri.startswith("mlflow-artifacts:"):
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        return str(local_file_uri_to_path(uri))
+    from mlflow.artifacts import download_artifacts
+
+    return str(download_artifacts(os.path.normpath(uri)))
+
+
 class OurServer:
     """In the place of the tests' `ServerThread(app, port)`."""
 
@@ -115,6 +126,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         gone = {test for test in LEFT_OUT if test.partition("::")[0] in files} - set(tests.values())
         if gone:
             raise pytest.UsageError(f"left_out.csv names what is no test: {', '.join(sorted(gone))}")
+    for item in items:
+        if hasattr(item.module, "local_file_uri_to_path"):  # type: ignore[attr-defined]
+            item.module.local_file_uri_to_path = local_path  # type: ignore[attr-defined]
     left = [item for item in items if tests[item] in LEFT_OUT]
     if left:
         config.hook.pytest_deselected(items=left)

@@ -1,7 +1,8 @@
 """Run MLflow's tests against a Zaffre of this checkout: `python -m tests.yardstick.run MLFLOW_CHECKOUT [PYTHON] [pytest arguments]`.
 
 MLFLOW_CHECKOUT is a folder with the repository's `mlflow` and `tests`; PYTHON is an interpreter that has mlflow's requirements
-(`pip install mlflow pytest pytest-asyncio httpx boto3 moto`). What left_out.csv names is not run, each with its reason.
+(`pip install mlflow pytest pytest-asyncio httpx boto3 moto polars pillow matplotlib plotly`).
+What left_out.csv names is not run, each with its reason.
 With ZAFFRE_UPDATE_COVERAGE=1, results.csv keeps what came of each file, for docs/coverage.md. Exit code: pytest's.
 """
 
@@ -26,6 +27,10 @@ FILES = (
     "tests/tracking/test_rest_tracking.py",
     "tests/tracking/test_model_registry.py",
     "tests/tracking/test_client.py",
+    "tests/tracking/test_tracking.py",
+    "tests/tracking/test_log_figure.py",
+    "tests/tracking/test_log_image.py",
+    "tests/tracking/fluent/test_fluent.py",
     "tests/tracking/test_client_webhooks.py",
     "tests/store/model_registry/test_rest_store_webhooks.py",
     "tests/tracing/test_otel_logging.py",

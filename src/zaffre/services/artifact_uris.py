@@ -26,6 +26,7 @@ _OF_RUN = re.compile(
     re.DOTALL,
 )
 _OF_ORIGIN = re.compile(r"azureml://artifacts/(?P<origin>[^/]+)/(?P<container>[^/]+)(?:/(?P<path>.*))?", re.DOTALL)
+_TAIL = re.compile(r"([^?#]*)(.*)", re.DOTALL)
 _SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
@@ -67,7 +68,14 @@ def in_container(workspace: Workspace, origin: str, container: str, path: str) -
 
 def model_folder(location: str, model_id: str) -> str:
     """Where a logged model lies below a location that the user gave its experiment."""
-    return f"{location.rstrip('/')}/models/{model_id}/artifacts"
+    return below(location, f"models/{model_id}/artifacts")
+
+
+def below(location: str, path: str) -> str:
+    """A path below a location; what follows the path of a URI (`?…`, `#…`) stays behind it."""
+    match = _TAIL.fullmatch(location) if "://" in location else None
+    root, tail = (match[1], match[2]) if match else (location, "")
+    return f"{root.rstrip('/')}/{path}{tail}"
 
 
 def artifact_place(workspace: Workspace, path: str) -> Place:

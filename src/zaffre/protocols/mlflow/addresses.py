@@ -51,7 +51,7 @@ def given_location(head: RunHead) -> str | None:
     if head.artifact_uri:
         return head.artifact_uri
     if head.experiment_location and head.origin != JOB:
-        return f"{head.experiment_location.rstrip('/')}/{head.id}/artifacts"
+        return artifact_uris.below(head.experiment_location, f"{head.id}/artifacts")
     return None
 
 

@@ -81,7 +81,8 @@ def refusal(error: msgspec.ValidationError, document: Any) -> InvalidInput:
     if match := _BOUND.fullmatch(text):
         return invalid(field, value, f"It must be at {'most' if match[1] == '<=' else 'least'} {match[2]}")
     if text == _NAME_REFUSED:
-        return invalid(field, value, _bad_name(value))
+        metric = "timestamp" in _value(document, steps[:-1])  # whose key MLflow calls its name here
+        return invalid(f"{field.removesuffix('key')}name" if metric else field, value, _bad_name(value))
     return invalid(field, value, f"{_hint(value)} {_SEE}")
 
 

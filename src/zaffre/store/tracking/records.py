@@ -35,7 +35,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """Something a run read (`input`) or made (`output`). `target` is a model's id or a dataset's `name@digest`.
 
-    A dataset's name, digest and context (what the run used it for) stand in `detail`, too.
+    `step` is the step at which a model was made; for what was read, its place among that. A dataset's name, digest and
+    context (what the run used it for) stand in `detail`, too.
     """
 
     direction: str

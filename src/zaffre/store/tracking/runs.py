@@ -170,12 +170,27 @@ def put_params(unit: Unit, pk: int, params: Sequence[tuple[str, str]]) -> tuple[
 
 
 def put_links(unit: Unit, pk: int, links: Sequence[Link]) -> None:
-    if links:
-        rows = [
-            (pk, one.direction, one.kind, one.target, one.step, encode(one.detail), one.name, one.digest, one.context)
-            for one in links
-        ]
-        run_raw(unit.conn, _LINK, rows)
+    """Add what the run read and made. What it read stays in the order it was told: a model it made has a step, these a place."""
+    if not links:
+        return
+    known: int = unit.conn.execute(
+        sa.select(sa.func.count()).where(_links.c.run == pk, _links.c.direction == "input")
+    ).scalar_one()
+    rows = [
+        (
+            pk,
+            one.direction,
+            one.kind,
+            one.target,
+            known + place if one.direction == "input" else one.step,
+            encode(one.detail),
+            one.name,
+            one.digest,
+            one.context,
+        )
+        for place, one in enumerate(links)
+    ]
+    run_raw(unit.conn, _LINK, rows)
 
 
 def datasets(conn: sa.Connection, scope: str, experiments: Sequence[str], limit: int) -> list[DatasetSummary]:
