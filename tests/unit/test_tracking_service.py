@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tests.support.databases import Clock, database, postgres_url
 from zaffre.errors import Conflict, InvalidInput, NotFound
-from zaffre.services.tracking import Tracking, words
+from zaffre.services.tracking import Tracking, paging, words
 from zaffre.services.tracking.names import two_words
 from zaffre.services.tracking.runs import Batch
 from zaffre.store import tables
@@ -155,11 +155,42 @@ def test_a_deleted_run_takes_nothing_and_is_not_found(tracking: Tracking) -> Non
     assert do(tracking.search_runs("w", ["0"])) == ([], None)
     assert len(do(tracking.search_runs("w", ["0"], lifecycles=("deleted",)))[0]) == 1
     do(tracking.runs.set_lifecycle(ME, "w", run_id, "active"))
-    with pytest.raises(InvalidInput, match="already"):
-        do(tracking.runs.set_lifecycle(ME, "w", run_id, "active"))
+    do(tracking.runs.set_lifecycle(ME, "w", run_id, "active"))  # again changes nothing
     for missing in (tracking.runs.set_lifecycle(ME, "w", "no", "deleted"), tracking.runs.log("w", "no", Batch())):
         with pytest.raises(NotFound):
             do(missing)
+
+
+def test_an_experiment_is_deleted_and_restored_with_its_runs(tracking: Tracking) -> None:
+    made = do(tracking.experiments.create(ME, "w", "e", None, {}))
+    ids = [
+        do(tracking.runs.start(ME, "w", made.id, name="", user="me", started_at=None, tags={})).head.id for _ in "ab"
+    ]
+    other = start(tracking).head.id
+    do(tracking.runs.set_lifecycle(ME, "w", ids[0], "deleted"))
+    do(tracking.experiments.set_lifecycle(ME, "w", made.id, "deleted"))
+    gone, _ = do(tracking.search_runs("w", [made.id, "0"], lifecycles=("deleted",)))
+    assert {run.head.id for run in gone} == set(ids)
+    with pytest.raises(InvalidInput, match="'active' state"):
+        do(tracking.runs.log("w", ids[1], Batch(tags={"a": "b"})))
+    do(tracking.experiments.set_lifecycle(ME, "w", made.id, "active"))
+    back, _ = do(tracking.search_runs("w", [made.id, "0"]))
+    assert {run.head.id for run in back} == {*ids, other}
+
+
+def test_a_runs_end_is_the_one_that_is_told(tracking: Tracking) -> None:
+    run_id = start(tracking).head.id
+    update = tracking.runs.update
+    assert do(update("w", run_id, status="RUNNING", ended_at=-5, name=None)).ended_at == -5
+    assert do(update("w", run_id, status=None, ended_at=7, name=None)).ended_at == 7
+    assert do(update("w", run_id, status="RUNNING", ended_at=None, name=None)).ended_at is None
+    assert do(update("w", run_id, status="FINISHED", ended_at=None, name=None)).ended_at is not None
+
+
+def test_a_run_has_one_name(tracking: Tracking) -> None:
+    assert start(tracking, name="a", tags={"mlflow.runName": "a"}).head.display_name == "a"
+    with pytest.raises(InvalidInput, match="with different values"):
+        start(tracking, name="a", tags={"mlflow.runName": "b"})
 
 
 def test_a_search_for_mlflows_status_finds_all_words_it_stands_for(database: Database, tracking: Tracking) -> None:
@@ -193,7 +224,7 @@ def test_pages_of_runs_and_of_a_history(tracking: Tracking) -> None:
     assert ([point.step for point in points + rest], end) == ([0, 1, 2, 3, 4], None)
     some = do(tracking.runs.histories("w", ids[:2], "m", None, 3))
     assert [(run, point.step) for run, point in some] == [(ids[0], step) for step in (0, 1, 3, 4)]
-    for wrong in ("x", "WzFd"):
+    for wrong in ("x", "WzFd", *map(paging.token, ([], [1], ["a", "b"], [None, "b"], [2**63, "b"], [1, 2], [{}, "b"]))):
         with pytest.raises(InvalidInput, match="page_token"):
             do(tracking.search_runs("w", ["0"], token=wrong))
         with pytest.raises(InvalidInput, match="page_token"):

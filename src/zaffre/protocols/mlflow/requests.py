@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 # Parts between slashes, none of them empty, "." or "..": such a name may be a path of files, too, and names one only.
 NAME_PATTERN = r"^(?!\.\.?/|\.\.?\Z)[\w.\- :]++(?:/(?!\.\.?/|\.\.?\Z)[\w.\- :]++)*+\Z"
 MOST_IN_BATCH = 1000
+MOST_IN_PARAM, MOST_IN_TAG = 6000, 8000
 MOST_IN_BATCH_OF = {"metrics": 1000, "params": 100, "tags": 100}
 
 Text = Annotated[str, Meta(max_length=8000)]
@@ -32,6 +33,20 @@ class Pair(Struct, frozen=True):
 class Param(Struct, frozen=True):
     key: Key
     value: ParamValue = ""
+
+
+class RunTag(Struct, frozen=True):
+    """Of a run; its value is cut at MOST_IN_TAG letters, as MLflow does it."""
+
+    key: Key
+    value: str = ""
+
+
+class RunParam(Struct, frozen=True):
+    """Of a run; its value is cut at MOST_IN_PARAM letters, as MLflow does it."""
+
+    key: Key
+    value: str = ""
 
 
 class RegistryTag(Struct, frozen=True):
@@ -88,8 +103,8 @@ class CreateRun(Struct, frozen=True):
     experiment_id: str = "0"
     user_id: Text | None = None
     run_name: Annotated[str, Meta(max_length=250)] | None = None
-    start_time: Time | None = None
-    tags: list[Pair] = []
+    start_time: Int64 | None = None
+    tags: list[RunTag] = []
 
 
 class OfRun(Struct, frozen=True):
@@ -105,7 +120,7 @@ class OfRun(Struct, frozen=True):
 
 class UpdateRun(OfRun, frozen=True):
     status: str | None = None
-    end_time: Time | None = None
+    end_time: Int64 | None = None
     run_name: Annotated[str, Meta(max_length=250)] | None = None
 
 
@@ -121,12 +136,12 @@ class LogMetric(OfRun, frozen=True, kw_only=True):
 
 class LogParam(OfRun, frozen=True, kw_only=True):
     key: Key
-    value: ParamValue = ""
+    value: str = ""
 
 
 class SetTag(OfRun, frozen=True, kw_only=True):
     key: Key
-    value: TagValue = ""
+    value: str = ""
 
 
 class DeleteTag(OfRun, frozen=True, kw_only=True):
@@ -135,8 +150,8 @@ class DeleteTag(OfRun, frozen=True, kw_only=True):
 
 class LogBatch(OfRun, frozen=True, kw_only=True):
     metrics: list[LogMetric] = []
-    params: list[Param] = []
-    tags: list[Pair] = []
+    params: list[RunParam] = []
+    tags: list[RunTag] = []
 
 
 class RunDataStatus(OfRun, frozen=True, kw_only=True):
@@ -172,8 +187,8 @@ class ModelLink(Struct, frozen=True):
 
 
 class LogInputs(OfRun, frozen=True, kw_only=True):
-    datasets: Annotated[list[DatasetInput], Meta(max_length=MOST_IN_BATCH)] = []
-    models: Annotated[list[ModelLink], Meta(max_length=MOST_IN_BATCH)] = []
+    datasets: list[DatasetInput] = []
+    models: list[ModelLink] = []
 
 
 class LogOutputs(OfRun, frozen=True, kw_only=True):
@@ -196,7 +211,7 @@ class SearchDatasets(Struct, frozen=True):
 class MetricHistory(OfRun, frozen=True, kw_only=True):
     metric_key: str = ""
     page_token: str | None = None
-    max_results: Limit | None = None
+    max_results: Annotated[int, Meta(ge=0, le=50_000)] | None = None
 
 
 class BulkHistory(Struct, frozen=True):

@@ -60,7 +60,7 @@ class Runs:
 
     async def create(self, call: Call) -> Response:
         asked = await parse(call, requests.CreateRun)
-        tags = {tag.key: tag.value for tag in asked.tags}
+        tags = _tags(asked.tags)
         made = await self._runs.start(
             call.actor,
             call.workspace.id,
@@ -102,13 +102,19 @@ class Runs:
     async def log_param(self, call: Call) -> Response:
         asked = await parse(call, requests.LogParam)
         await self._runs.log(
-            call.workspace.id, required(asked.run, "run_id"), Batch(params=((asked.key, asked.value),))
+            call.workspace.id,
+            required(asked.run, "run_id"),
+            Batch(params=((asked.key, asked.value[: requests.MOST_IN_PARAM]),)),
         )
         return json_answer({})
 
     async def set_tag(self, call: Call) -> Response:
         asked = await parse(call, requests.SetTag)
-        await self._runs.log(call.workspace.id, required(asked.run, "run_id"), Batch(tags={asked.key: asked.value}))
+        await self._runs.log(
+            call.workspace.id,
+            required(asked.run, "run_id"),
+            Batch(tags={asked.key: asked.value[: requests.MOST_IN_TAG]}),
+        )
         return json_answer({})
 
     async def delete_tag(self, call: Call) -> Response:
@@ -121,8 +127,8 @@ class Runs:
         _check_batch(asked)
         batch = Batch(
             metrics=[_point(metric) for metric in asked.metrics],
-            params=[(param.key, param.value) for param in asked.params],
-            tags={tag.key: tag.value for tag in asked.tags},
+            params=[(param.key, param.value[: requests.MOST_IN_PARAM]) for param in asked.params],
+            tags=_tags(asked.tags),
         )
         await self._runs.log(call.workspace.id, required(asked.run, "run_id"), batch)
         return json_answer({})
@@ -291,6 +297,10 @@ def _too_many(what: str, limit: int, count: int) -> InvalidInput:
         f"A batch logging request can contain at most {limit} {what}. Got {count} {what}. Send them in several requests.",
         target=what.partition(",")[0],
     )
+
+
+def _tags(tags: Sequence[requests.RunTag]) -> dict[str, str]:
+    return {tag.key: tag.value[: requests.MOST_IN_TAG] for tag in tags}
 
 
 def _point(metric: requests.LogMetric) -> Point:

@@ -10,6 +10,7 @@ from zaffre.errors import Conflict, InvalidInput, NotFound
 from zaffre.services.tracking import filters, paging
 from zaffre.store.database import Database
 from zaffre.store.tracking import experiments as store
+from zaffre.store.tracking import runs
 from zaffre.store.tracking.records import Experiment
 from zaffre.store.unit import PLATFORM, Actor, Unit
 
@@ -99,13 +100,14 @@ class Experiments:
         await self._database.write(work)
 
     async def set_lifecycle(self, actor: Actor, scope: str, id_: str, lifecycle: str) -> None:
-        """Delete (softly) or restore."""
+        """Delete (softly) or restore, and all its runs with it, as MLflow does."""
 
         def work(unit: Unit) -> None:
             found = self.named(unit, scope, id_)
             if found.lifecycle == lifecycle:
                 raise _missing(id_, f" that is not {lifecycle}")
             store.update(unit, found.pk, lifecycle=lifecycle)
+            runs.set_lifecycles(unit, found.pk, lifecycle)
             self._record(unit, actor, "delete" if lifecycle == DELETED else "write", scope, id_)
 
         await self._database.write(work)

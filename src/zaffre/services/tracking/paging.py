@@ -15,20 +15,21 @@ T = TypeVar("T")
 
 
 def token(place: Sequence[Any]) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
+    # Not JSON, which has no infinity: a run may be sorted by one.
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(place)).decode()
 
 
 def place(text: str) -> list[Any]:
     """The place behind a token of ours. Raises InvalidInput for anything else."""
     try:
-        return msgspec.json.decode(base64.b64decode(text.encode(), altchars=b"-_", validate=True), type=list[Any])
+        return msgspec.msgpack.decode(base64.b64decode(text.encode(), altchars=b"-_", validate=True), type=list[Any])
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         raise bad_token(text) from None
 
 
 def bad_token(text: str) -> InvalidInput:
     return InvalidInput(
-        f"Field 'page_token': '{text[:60]}' does not fit this request; repeat the request the token came with, "
+        f"Invalid page token: field 'page_token': '{text[:60]}' does not fit this request; repeat the request the token came with, "
         "and pass its next_page_token as it is.",
         code="InvalidField",
         target="page_token",

@@ -106,7 +106,14 @@ class Runs:
         started_at: int | None,
         tags: dict[str, str],
     ) -> Run:
-        """A run of MLflow's own making; it is Running at once."""
+        """A run of MLflow's own making; it is Running at once. Raises InvalidInput when it is given two names."""
+        other = tags.get(RUN_NAME)
+        if name and other and name != other:
+            raise InvalidInput(
+                "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values "
+                f"(run_name='{name}', mlflow.runName='{other}').",
+                target="run_name",
+            )
         run_id = self._database.runtime.hex_id()
 
         def work(unit: Unit) -> Run:
@@ -150,8 +157,9 @@ class Runs:
             if wanted and origin != JOB:
                 # MLflow may take any run up again, so every status may follow every other here.
                 self.set_status(unit, scope, run_id, words.ALL, wanted)
-                ended = wanted in words.TERMINAL
-                store.update(unit, pk, ended_at=(unit.now if ended_at is None else ended_at) if ended else None)
+                store.update(unit, pk, ended_at=unit.now if wanted in words.TERMINAL else None)
+            if ended_at is not None and origin != JOB:
+                store.update(unit, pk, ended_at=ended_at)
             found = store.head(unit.conn, scope, run_id)
             assert found is not None, "the run was found in this transaction"
             return found
@@ -166,7 +174,7 @@ class Runs:
             if found is None:
                 raise _missing(run_id)
             if found[1] == lifecycle:
-                raise InvalidInput(f"The run {run_id} is in the '{lifecycle}' state already.", target="run_id")
+                return
             store.update(unit, found[0], lifecycle=lifecycle)
             verb = "delete" if lifecycle == DELETED else "write"
             unit.audit(actor, f"workspaces/experiments/runs/{verb}", f"{scope}/runs/{run_id}")
@@ -184,7 +192,7 @@ class Runs:
                 key, kept, other = clash
                 raise InvalidInput(
                     f"Changing param values is not allowed. Param with key='{key}' was already logged with "
-                    f"value='{kept}' for run ID='{run_id}'. Attempted logging new value '{other}'.",
+                    f"value='{_short(kept)}' for run ID='{run_id}'. Attempted logging new value '{_short(other)}'.",
                     target=key,
                 )
             metrics.log(unit, pk, batch.metrics)
@@ -376,6 +384,10 @@ def _history_place(token: str) -> metrics.Place:
     except msgspec.ValidationError:
         raise paging.bad_token(token) from None
     return found
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 250 else f"{text[:250]}…"
 
 
 def _pk(conn: sa.Connection, scope: str, run_id: str) -> int:

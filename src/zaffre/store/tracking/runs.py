@@ -132,6 +132,12 @@ def update(unit: Unit, pk: int, **values: Any) -> None:
     unit.conn.execute(sa.update(_t).where(_t.c.pk == pk).values(**values, modified_at=unit.now))
 
 
+def set_lifecycles(unit: Unit, experiment: int, lifecycle: str) -> None:
+    """Of every run of the experiment with that key."""
+    where = sa.and_(_t.c.experiment == experiment, _t.c.lifecycle != lifecycle)
+    unit.conn.execute(sa.update(_t).where(where).values(lifecycle=lifecycle, modified_at=unit.now))
+
+
 def transition(unit: Unit, scope: str, id_: str, expected: tuple[str, ...], new: str, **values: Any) -> bool:
     """Move the status to `new` if it stands in `expected`; False when somebody else was faster."""
     if values.get("error") is not None:

@@ -148,7 +148,7 @@ def _order(orders: Sequence[Order]) -> tuple[list[_Key], list[tuple[Any, str]]]:
 
 def _behind(keys: list[_Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
     """What sorts behind the place `after`: later in the first key, or equal there and later in the next, and so on."""
-    if len(after) != len(keys):
+    if len(after) != len(keys) or not all(_fits(key, value) for (key, _), value in zip(keys, after, strict=True)):
         raise ValueError("the place belongs to another order")
     either: list[sa.ColumnElement[bool]] = []
     for index, (key, down) in enumerate(keys):
@@ -157,3 +157,12 @@ def _behind(keys: list[_Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
     first, down = keys[0]
     # Implied by the rest, but it is what lets an index begin at the right place.
     return sa.and_(first <= after[0] if down else first >= after[0], sa.or_(*either))
+
+
+def _fits(key: sa.ColumnElement[Any], value: object) -> bool:
+    """Whether a value that came back from a client may be compared with that key."""
+    if isinstance(key.type, sa.Text):
+        return isinstance(value, str) and "\0" not in value
+    if isinstance(value, float):
+        return isinstance(key.type, sa.Float)
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
