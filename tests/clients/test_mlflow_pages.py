@@ -94,6 +94,17 @@ def test_a_field_that_is_null_is_not_there(server: MlflowServer) -> None:
     assert answer["experiment"]["tags"] == [{"key": "a", "value": ""}]
 
 
+def test_words_may_be_protobufs_numbers(server: MlflowServer, run: str) -> None:
+    assert server.ask("POST", "mlflow/runs/update", {"run_id": run, "status": 3})[1]["run_info"]["status"] == "FINISHED"
+    assert server.ask("POST", "mlflow/runs/delete", {"run_id": run}) == (200, {})
+    for view, seen in ((1, False), ("2", True), (3, True), ("DELETED_ONLY", True)):
+        _, answer = server.ask("POST", "mlflow/runs/search", {"experiment_ids": ["0"], "run_view_type": view})
+        assert (run in {one["info"]["run_id"] for one in answer.get("runs", ())}) is seen
+    assert server.ask("GET", "mlflow/experiments/search?view_type=3")[0] == 200
+    for view in (0, 4, "SOME", ""):
+        assert server.ask("POST", "mlflow/runs/search", {"run_view_type": view})[0] == 400
+
+
 def test_very_old_clients_send_json_in_a_text(server: MlflowServer) -> None:
     body = json.dumps(json.dumps({"name": "twice"})).encode()
     assert server.ask("POST", "mlflow/experiments/create", body)[0] == 200

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from zaffre.errors import InvalidInput
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.protocols.mlflow import requests, shape
 from zaffre.protocols.mlflow.addresses import AddressBook
+from zaffre.protocols.mlflow.refusals import invalid
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
 from zaffre.services.tracking import Tracking
 from zaffre.services.tracking.experiments import ACTIVE, DELETED
 
 _VIEWS = {"ACTIVE_ONLY": (ACTIVE,), "DELETED_ONLY": (DELETED,), "ALL": (ACTIVE, DELETED)}
+_NUMBERS = {"1": "ACTIVE_ONLY", "2": "DELETED_ONLY", "3": "ALL"}  # as protobuf's JSON may have it, too
 _READ, _WRITE, _DELETE = (f"workspaces/experiments/{verb}" for verb in ("read", "write", "delete"))
 
 
@@ -99,8 +100,9 @@ class Experiments:
         return json_answer({})
 
 
-def lifecycles(view: str) -> tuple[str, ...]:
+def lifecycles(view: str | int, field: str = "view_type") -> tuple[str, ...]:
     """The states a view type shows. Raises InvalidInput for one MLflow does not have."""
-    if view not in _VIEWS:
-        raise InvalidInput(f"Field 'view_type': '{view[:50]}' is not one of {', '.join(_VIEWS)}.", target="view_type")
-    return _VIEWS[view]
+    name = _NUMBERS.get(str(view), str(view))
+    if name not in _VIEWS:
+        raise invalid(field, view, f"It must be one of {', '.join(_VIEWS)}")
+    return _VIEWS[name]

@@ -95,7 +95,7 @@ class SearchExperiments(Struct, frozen=True):
     page_token: str | None = None
     filter: str | None = None
     order_by: list[str] = []
-    view_type: str = "ACTIVE_ONLY"
+    view_type: str | int = "ACTIVE_ONLY"
 
 
 # ---- runs
@@ -119,7 +119,7 @@ class OfRun(Struct, frozen=True):
 
 
 class UpdateRun(OfRun, frozen=True):
-    status: str | None = None
+    status: str | int | None = None
     end_time: Int64 | None = None
     run_name: Annotated[str, Meta(max_length=250)] | None = None
 
@@ -198,7 +198,7 @@ class LogOutputs(OfRun, frozen=True, kw_only=True):
 class SearchRuns(Struct, frozen=True):
     experiment_ids: Annotated[list[str], Meta(max_length=1000)] = []
     filter: str | None = None
-    run_view_type: str = "ACTIVE_ONLY"
+    run_view_type: str | int = "ACTIVE_ONLY"
     max_results: Limit = 1000
     order_by: Annotated[list[str], Meta(max_length=20)] = []
     page_token: str | None = None

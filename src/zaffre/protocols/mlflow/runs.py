@@ -25,6 +25,7 @@ from zaffre.store.tracking.records import Link, Point, Run
 
 _READ, _WRITE, _DELETE = (f"workspaces/experiments/runs/{verb}" for verb in ("read", "write", "delete"))
 MOST_EXPERIMENTS, MOST_DATASETS = 20, 1000  # MLflow's limits of a search for datasets
+_STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}  # protobuf's numbers
 DATASET_CONTEXT = "mlflow.data.context"  # the tag that says what a run used a dataset for
 MOST_RUNS, MOST_SAMPLES, MOST_POINTS = 100, 2500, 25_000  # and of the histories of several runs
 
@@ -82,7 +83,7 @@ class Runs:
         head = await self._runs.update(
             call.workspace.id,
             required(asked.run, "run_id"),
-            status=asked.status,
+            status=None if asked.status is None else _STATUSES.get(str(asked.status), str(asked.status)),
             ended_at=asked.end_time,
             name=asked.run_name,
         )
@@ -198,7 +199,7 @@ class Runs:
             call.workspace.id,
             asked.experiment_ids,
             asked.filter,
-            lifecycles(asked.run_view_type),
+            lifecycles(asked.run_view_type, "run_view_type"),
             asked.order_by,
             asked.page_token,
             asked.max_results,
