@@ -164,7 +164,32 @@ def tracking(request: pytest.FixtureRequest) -> Callable[..., Iterator[str]]:
     return address
 
 
+def store() -> Callable[..., Iterator[Any]]:
+    """In the place of the SQL store that MLflow's store tests open: MLflow's REST store, with us behind it.
+
+    Not part of FILES, since half of these tests look into tables; the rest says in detail how MLflow searches, sorts and pages.
+    """
+
+    def over_rest(**_requested: object) -> Iterator[Any]:
+        from mlflow.store.tracking.rest_store import RestStore
+        from mlflow.utils.rest_utils import MlflowHostCreds
+
+        if os.environ.pop("MLFLOW_ENABLE_WORKSPACES", "") == "true":
+            pytest.skip("MLflow's own workspaces are something else")
+
+        class Store(RestStore):  # type: ignore[misc]
+            def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: Any, run_name: str) -> Any:
+                return super().create_run(experiment_id, user_id, start_time, tags or [], run_name)
+
+        token = VARIABLES["MLFLOW_TRACKING_TOKEN"]
+        yield Store(lambda: MlflowHostCreds(TheTest.workspace(), token=token))
+
+    return over_rest
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> None:
+    if fixturedef.argname == "store" and "sqlalchemy_store" in request.node.nodeid:
+        fixturedef.func = store()
     if fixturedef.argname in ("tracking_uri", "tracking_uri_mock") and "notrackingurimock" not in request.keywords:
         fixturedef.func = tracking(request)

@@ -41,7 +41,7 @@ class Access(enum.Enum):
     OPEN = "open"  # metadata, discovery, JWKS and health: nothing secret, no caller
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
     """`template` has `{name}` for one part and `{name*}` at its end for the rest of the path, still encoded.
 
@@ -59,7 +59,7 @@ class Route:
     needs_workspace: bool = True
 
 
-@dataclass
+@dataclass(slots=True)
 class _Node:
     literals: dict[str, _Node] = field(default_factory=dict)
     parameter: _Node | None = None
