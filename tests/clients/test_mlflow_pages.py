@@ -220,6 +220,14 @@ def test_a_file_of_a_models_version(server: MlflowServer, run: str) -> None:
 
 
 # ---- GraphQL
+def test_fragments_are_read(server: MlflowServer, run: str) -> None:
+    text = (
+        '{ mlflowGetRun(input: {runId: "RUN"}) { run { ...a } } } fragment a on MlflowRunExtension { info { runId } }'
+    )
+    answer = query(server, text.replace("RUN", run))
+    assert answer == {"data": {"mlflowGetRun": {"run": {"info": {"runId": run}}}}, "errors": None}
+
+
 def query(server: MlflowServer, text: str, **more: Any) -> Any:
     status, answer = server.ask("POST", "/graphql", {"query": text, **more})
     assert status == 200
@@ -260,6 +268,16 @@ def test_graphql_refuses_what_rest_refuses(server: MlflowServer) -> None:
         ("{ test " + "{ a " * 11 + "}" * 12, "exceeds maximum depth of 10"),
         ("{ test { " + "output " * 1001 + "} }", "maximum total selections of 1000"),
         ("{ test " * 20_000, "too deeply"),
+        ("{ ...a } fragment a on Query { ...a }", "exceeds maximum depth"),
+        (
+            "{ mlflowGetRun { run { ...a } } } "
+            + "".join(
+                f"fragment {name} on MlflowRunExtension {{ {' '.join(f'k{n}: data {{ ...{after} }}' for n in range(10))} }} "
+                for name, after in zip("abc", "bcd", strict=True)
+            )
+            + "fragment d on MlflowRunExtension { info { runId } }",
+            "maximum total selections of 1000",
+        ),
     ],
 )
 def test_graphql_has_limits(server: MlflowServer, text: str, words: str) -> None:

@@ -199,11 +199,14 @@ def _checked(text: str) -> tuple[DocumentNode | None, list[str]]:
 
 
 def _too_much(document: DocumentNode) -> str | None:
-    """What the query asks for beyond MLflow's limits, told in MLflow's words."""
+    """What the query asks for beyond MLflow's limits, told in MLflow's words. A fragment counts wherever it is used, too."""
+    from graphql import FragmentDefinitionNode, FragmentSpreadNode, OperationDefinitionNode
+
+    given = document.definitions
+    fragments = {one.name.value: one.selection_set for one in given if isinstance(one, FragmentDefinitionNode)}
     roots, aliases, selections = 0, 0, 0
-    waiting = [
-        (definition.selection_set, 1) for definition in document.definitions if hasattr(definition, "selection_set")
-    ]
+    waiting = [(one.selection_set, 1) for one in given if isinstance(one, OperationDefinitionNode)]
+    waiting += [(one, 2) for one in fragments.values()]  # looked at even where no operation uses them
     while waiting:
         chosen, depth = waiting.pop()
         if depth > MOST_DEPTH:
@@ -213,7 +216,11 @@ def _too_much(document: DocumentNode) -> str | None:
             return f"Query exceeds maximum total selections of {MOST_SELECTIONS}"
         roots += len(chosen.selections) if depth == 1 else 0
         aliases = max(aliases, sum(getattr(one, "alias", None) is not None for one in chosen.selections))
-        waiting += [(one.selection_set, depth + 1) for one in chosen.selections if getattr(one, "selection_set", None)]
+        for one in chosen.selections:
+            spread = one if isinstance(one, FragmentSpreadNode) else None
+            inner = fragments.get(spread.name.value) if spread else getattr(one, "selection_set", None)
+            if inner:
+                waiting.append((inner, depth + 1))
     for what, count, most in (("root fields", roots, MOST_ROOT_FIELDS), ("aliases", aliases, MOST_ALIASES)):
         if count > most:
             return f"GraphQL queries should have at most {most} {what}, got {count} {what}."
