@@ -107,6 +107,41 @@ def test_links_of_older_rows_are_found(empty: Database) -> None:
     }
 
 
+def test_datasets_that_runs_read_before_are_searched_too(empty: Database) -> None:
+    _upgrade_to(empty, "0005")
+    detail = '{"dataset":{"name":"iris","digest":"%d"},"tags":[%s]}'
+    context = '{"key":"other","value":"x"},{"key":"mlflow.data.context","value":"training"}'
+
+    def fill(conn: sa.Connection) -> None:
+        conn.execute(
+            sa.insert(tables.experiments).values(
+                pk=1, scope="s", id="e", name="e", lifecycle="active", created_at=1, modified_at=1
+            )
+        )
+        conn.execute(
+            sa.insert(tables.runs).values(
+                pk=1, scope="s", id="J", experiment=1, origin="mlflow", status="Completed", display_name="J", root="J",
+                user="x", created_at=1, ordered_at=1, modified_at=1, lifecycle="active", hidden=False, properties="{}",
+            )
+        )  # fmt: skip
+        read = [
+            {"run": 1, "direction": "input", "kind": "dataset", "target": f"iris@{number}", "step": 0,
+             "detail": detail % (number, context if number % 2 else "")}
+            for number in range(1203)
+        ]  # fmt: skip
+        conn.execute(sa.insert(tables.run_links), read)
+        model = {"run": 1, "direction": "output", "kind": "model", "target": "m-1", "step": 3, "detail": "{}"}
+        conn.execute(sa.insert(tables.run_links).values(**model))
+
+    empty.write_now(lambda unit: fill(unit.conn))
+    migrate.upgrade(empty.engine)
+    columns = tables.run_links.c
+    with empty.engine.connect() as conn:
+        found = conn.execute(sa.select(columns.target, columns.name, columns.digest, columns.context)).all()
+    expected = {(f"iris@{number}", "iris", str(number), "training" if number % 2 else None) for number in range(1203)}
+    assert {tuple(row) for row in found} == {*expected, ("m-1", None, None, None)}
+
+
 def _upgrade_to(database: Database, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
