@@ -94,6 +94,14 @@ def test_a_field_that_is_null_is_not_there(server: MlflowServer) -> None:
     assert answer["experiment"]["tags"] == [{"key": "a", "value": ""}]
 
 
+def test_many_nulls_are_not_looked_for_for_ever(server: MlflowServer, run: str) -> None:
+    tags = [{"key": f"t{number}", "value": None} for number in range(100)]
+    assert server.ask("POST", "mlflow/runs/log-batch", {"run_id": run, "tags": tags[:90]}) == (200, {})
+    padding = {"unknown": "x" * 70_000}
+    status, answer = server.ask("POST", "mlflow/runs/log-batch", {"run_id": run, "tags": tags, **padding})
+    assert status == 400 and "that are null" in answer["message"]
+
+
 def test_words_may_be_protobufs_numbers(server: MlflowServer, run: str) -> None:
     assert server.ask("POST", "mlflow/runs/update", {"run_id": run, "status": 3})[1]["run_info"]["status"] == "FINISHED"
     assert server.ask("POST", "mlflow/runs/delete", {"run_id": run}) == (200, {})

@@ -26,28 +26,30 @@ _TOO_LONG = re.compile(r"Expected `(\w+)` of length <= (\d+)")
 _BOUND = re.compile(r"Expected `\w+` (<=|>=) (\S+)")
 _NAME_REFUSED = f"Expected `str` matching regex {NAME_PATTERN!r}"
 _SECRET = re.compile("secret|password", re.IGNORECASE)
-_MOST_NULLS = 100
+# Each null takes another look at the whole request.
+_MOST_NULLS, _MOST_NULLS_OF_LARGE, _SMALL = 100, 4, 64 * 1024
 _MOST_SHOWN = 300  # letters of a value, which may be megabytes
 _ABSENT = object()
 
 
-def second_look(document: Any, type_: type[T]) -> T:
+def second_look(document: Any, type_: type[T], size: int = 0) -> T:
     """Decode what was refused as protobuf's JSON would: a field that is null is not there. Raises InvalidInput.
 
-    `document` is the request as plain JSON; very old clients sent it as a text that holds JSON.
+    `document` is the request as plain JSON, of `size` bytes; very old clients sent it as a text that holds JSON.
     """
     if isinstance(document, str):
         try:
             document = msgspec.json.decode(document)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise InvalidInput("The body is a text that holds no JSON object.") from None
-    for _ in range(_MOST_NULLS):
+    most = _MOST_NULLS if size <= _SMALL else _MOST_NULLS_OF_LARGE
+    for _ in range(most):
         try:
             return msgspec.convert(document, type_, strict=False)
         except msgspec.ValidationError as error:
             if not _drop_null(document, _where(error)):
                 raise refusal(error, document) from None
-    raise InvalidInput(f"The request holds more than {_MOST_NULLS} fields that are null; leave them out.")
+    raise InvalidInput(f"The request holds {most} fields that are null, or more; leave them out.")
 
 
 def missing(field: str) -> InvalidInput:

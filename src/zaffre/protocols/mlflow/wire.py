@@ -24,7 +24,7 @@ async def parse(call: Call, type_: type[T]) -> T:
     try:
         found: T = _decoder(type_).decode(body or b"{}")
     except msgspec.ValidationError:
-        found = second_look(msgspec.json.decode(body), type_)
+        found = second_look(msgspec.json.decode(body), type_, len(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"The body is not valid JSON: {error}.") from None
     if NUL in body:
