@@ -86,6 +86,15 @@ def test_long_values_are_cut_as_mlflow_cuts_them(server: MlflowServer, run: str)
     assert (found["p"], len(found["q"]), len(found["t"]), len(found["u"])) == ("é" * 6000, 6000, 8000, 8000)
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[[[[", b'{"a":1}{"b":2}', b'{"key":5,', b'{"key":' + b"9" * 5000 + b"}", b"[" * 9000]
+)
+def test_what_is_no_json_or_not_whole(server: MlflowServer, body: bytes) -> None:
+    for path in ("runs/log-metric", "runs/set-tag", "runs/search", "registered-models/set-tag"):
+        status, answer = server.ask("POST", f"mlflow/{path}", body)
+        assert status == 400 or (status == 200 and path == "runs/search"), answer
+
+
 def test_a_field_that_is_null_is_not_there(server: MlflowServer) -> None:
     body = {"name": "with nulls", "artifact_location": None, "tags": [{"key": "a", "value": None}], "unknown": None}
     status, answer = server.ask("POST", "mlflow/experiments/create", body)

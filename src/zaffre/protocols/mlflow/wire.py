@@ -20,15 +20,22 @@ async def parse(call: Call, type_: type[T]) -> T:
     """The request's fields, from the query of a GET and the body of anything else. Raises InvalidInput with the field."""
     if call.method == "GET":
         return _of_query(call, type_)
-    body = await call.body_bytes()
+    body = await call.body_bytes() or b"{}"
     try:
-        found: T = _decoder(type_).decode(body or b"{}")
-    except msgspec.ValidationError:
-        found = second_look(msgspec.json.decode(body), type_, len(body))
+        found = _decoded(type_, body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"The body is not valid JSON: {error}.") from None
     if NUL in body:
         refuse_nul(found)
+    return found
+
+
+def _decoded(type_: type[T], body: bytes) -> T:
+    try:
+        found: T = _decoder(type_).decode(body)
+    except msgspec.ValidationError:
+        # What did not fit may have been met before the end of what is no JSON at all.
+        found = second_look(msgspec.json.decode(body), type_, len(body))
     return found
 
 

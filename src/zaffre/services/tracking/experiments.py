@@ -133,6 +133,7 @@ class Experiments:
     ) -> tuple[list[Experiment], str | None]:
         conditions = filters.parse(filter_, filters.EXPERIMENTS)
         orders = filters.parse_order(order_by, filters.EXPERIMENTS)
+        paging.start(token)  # what is refused changes nothing
         await self.get(scope, DEFAULT_ID)  # every list holds it
 
         def work(conn: sa.Connection) -> tuple[list[Experiment], str | None]:

@@ -36,15 +36,22 @@ def bad_token(text: str) -> InvalidInput:
     )
 
 
+def start(text: str | None) -> tuple[int, Any] | None:
+    """What a token of `page` names: where its last row stood, and that row's key. Raises InvalidInput for anything else."""
+    if not text:
+        return None
+    named = place(text)
+    if len(named) != 2 or not isinstance(named[0], int):
+        raise bad_token(text)
+    return max(named[0], 0), named[1]
+
+
 def page(rows: Sequence[T], key: Callable[[T], Any], text: str | None, limit: int) -> tuple[list[T], str | None]:
     """One page of sorted rows. Goes on behind the row the token names, or where it stood if that is gone."""
-    start = 0
-    if text:
-        named = place(text)
-        if len(named) != 2 or not isinstance(named[0], int):
-            raise bad_token(text)
+    first = 0
+    if named := start(text):
         index, last = named
-        start = next((at + 1 for at, row in enumerate(rows) if key(row) == last), max(index, 0))
-    found = list(rows[start : start + limit])
-    end = start + len(found)
+        first = next((at + 1 for at, row in enumerate(rows) if key(row) == last), index)
+    found = list(rows[first : first + limit])
+    end = first + len(found)
     return found, token([end, key(found[-1])]) if found and end < len(rows) else None
