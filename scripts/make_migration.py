@@ -29,7 +29,8 @@ def main(message: str) -> None:
             config.attributes["connection"] = conn
             if known:
                 command.upgrade(config, "head")
-            command.revision(config, message, autogenerate=True, rev_id=f"{len(known) + 1:04d}")
+            newest = int(max(known, default="0"))
+            command.revision(config, message, autogenerate=True, rev_id=f"{newest + 1:04d}")
 
 
 if __name__ == "__main__":
