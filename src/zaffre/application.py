@@ -296,11 +296,10 @@ class Application:
     async def _first_user(self) -> None:
         """The owner's key lies in `<home>/credentials`; the database keeps its hash."""
         path = self.settings.credentials
-        try:
-            existing = str(json.loads(path.read_bytes())["api_key"])
-        except (FileNotFoundError, ValueError, KeyError):
-            existing = None
-        key = await self.keys.ensure_owner(existing)
+        known: dict[str, str] = {}
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            known = dict(json.loads(path.read_bytes()))
+        key = await self.keys.ensure_owner(known.get("api_key"))
         content = {
             "address": self.settings.address,
             "api_key": key,
@@ -308,6 +307,8 @@ class Application:
             "resource_group": self.settings.resource_group,
             "workspace": self.settings.workspace,
         }
+        if known == content:
+            return  # nothing to write, and perhaps no room to
         new = path.with_name("credentials.new")
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as file:

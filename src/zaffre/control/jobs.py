@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from zaffre.control.inputs import Layout, lay, layout
 from zaffre.control.job_environment import variables
 from zaffre.control.outside import Outside
 from zaffre.control.slots import MEDIUM, Slots
-from zaffre.errors import NotFound, ZaffreError
+from zaffre.errors import NotFound, StorageFull, ZaffreError
 from zaffre.execution.data.expressions import bind, section_inputs
 from zaffre.execution.environments.overlay import overlay
 from zaffre.execution.events import Event
@@ -188,10 +189,11 @@ class JobController:
                 failures = 0
             except ZaffreError as error:
                 outcome = outcomes.failed(error.code, error.message)
+                failures = _waiting_for_room(job, error, failures)
                 failures = await self._step_failed(job, outcome, len(BACK_OFF_S) if error.status < 500 else failures)
             except OSError as error:
                 outcome = outcomes.failed("MachineError", f"This machine failed the job: {error}.")
-                failures = await self._step_failed(job, outcome, failures)
+                failures = await self._step_failed(job, outcome, _waiting_for_room(job, error, failures))
             except Exception:  # noqa: BLE001  a bug of ours must end the job with a word, not leave it where it stands
                 _log.exception("job step failed", extra={"run": id_, "state": job.status})
                 message = f"Zaffre failed in the state {job.status}; this is a bug. The server's log has the details."
@@ -466,6 +468,12 @@ class JobController:
 
     def _folder(self, job: JobRow) -> Path:
         return self._logs.folder(job.scope, job.id)
+
+
+def _waiting_for_room(job: JobRow, error: Exception, failures: int) -> int:
+    """A job that has done its work is not failed by a full disk: what it made is stored once there is room again."""
+    full = isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT))
+    return min(failures, len(BACK_OFF_S) - 1) if full and job.status == jobs.FINALIZING else failures
 
 
 def _compute(job: JobRow) -> str:

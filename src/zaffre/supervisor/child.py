@@ -73,18 +73,26 @@ class Application:
         await self._end_leftover()
         delay = _FIRST_DELAY
         while True:
-            start = _rotate(self._home.application_log)
             began = time.monotonic()
-            code = await self._run_once()
-            if self._stopping:
-                return
-            how = f"by signal {-code}" if code < 0 else f"with code {code}"
-            if code >= 0 and not self._was_ready:
-                last = tail(self._home.application_log, start=start)
-                raise ApplicationError(
-                    f"The application ended {how} before it was ready. "
-                    f"The last lines of {self._home.application_log}:\n{last}"
-                )
+            try:
+                start = _rotate(self._home.application_log)
+                code = await self._run_once()
+            except OSError as error:  # a full disk, no memory for a process: what served once is tried again
+                if self._stopping:
+                    return
+                if not self._was_ready:
+                    raise
+                how = f"before it could run: {error}"
+            else:
+                if self._stopping:
+                    return
+                how = f"by signal {-code}" if code < 0 else f"with code {code}"
+                if code >= 0 and not self._was_ready:
+                    last = tail(self._home.application_log, start=start)
+                    raise ApplicationError(
+                        f"The application ended {how} before it was ready. "
+                        f"The last lines of {self._home.application_log}:\n{last}"
+                    )
             delay = (
                 _FIRST_DELAY
                 if time.monotonic() - began > _STEADY_SECONDS
@@ -115,7 +123,15 @@ class Application:
         process = self._spawn(theirs)
         theirs.close()
         self._process = watched = Watched.child(process.pid)
-        write_json(self._home.application, watched.identity.to_json())
+        try:
+            write_json(self._home.application, watched.identity.to_json())
+        except OSError:  # never one of which the next supervisor would not know
+            process.kill()
+            process.wait()
+            self._process = None
+            watched.close()
+            ours.close()
+            raise
         self._channel = channel = await Channel.open(ours)
         listening = asyncio.create_task(self._listen(channel))
         try:

@@ -1,5 +1,6 @@
 """The home's folders as the supervisor knows them, and small JSON files written by rename."""
 
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -95,12 +96,32 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Replace `path` by rename; 0600."""
+    """Replace `path` by rename; 0600.
+
+    On a full disk it is written over in place, since its one block is there already: a process nobody has a record of
+    would be worse than a record that is torn when the machine dies just then, which `read_json` takes for none.
+    """
+    data = json.dumps(value).encode()
     temporary = path.with_name(f".{path.name}.new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(handle, "w", encoding="utf-8") as file:
-        json.dump(value, file)
+    try:
+        _write_whole(temporary, data, os.O_CREAT | os.O_TRUNC)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.exists():
+            raise
+        _write_whole(path, data, 0)
+        return
     temporary.rename(path)
+
+
+def _write_whole(path: Path, data: bytes, flags: int) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
+    try:
+        if os.write(handle, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.ftruncate(handle, len(data))
+    finally:
+        os.close(handle)
 
 
 def open_log(path: Path) -> int:
