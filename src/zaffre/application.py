@@ -25,7 +25,7 @@ import uvloop
 from zaffre import logs as server_log
 from zaffre import settings as settings_module
 from zaffre.control import probes
-from zaffre.control.adoption import adopt
+from zaffre.control.adoption import adopt, name_of_home
 from zaffre.control.computes import ComputeController
 from zaffre.control.edge import EdgeController
 from zaffre.control.endpoints import EndpointController
@@ -37,7 +37,7 @@ from zaffre.control.maintenance import Maintenance
 from zaffre.control.serving_plan import ServingPlans
 from zaffre.control.workspaces import WorkspaceController
 from zaffre.edge.binary import find_nginx
-from zaffre.errors import Conflict
+from zaffre.errors import Conflict, ZaffreError
 from zaffre.execution import machine
 from zaffre.execution.bell import BellSocket
 from zaffre.execution.data.expressions import check as check_command
@@ -123,7 +123,7 @@ class Application:
         self._watching: asyncio.Task[None] | None = None
         migrate.upgrade(database.engine)
         crashpoint.arm(settings.run / "crashpoints", database.bells)
-        vault = Vault(settings.keys / "vault.key")
+        self._vault = vault = Vault(settings.keys / "vault.key")
         objects = Objects(settings.objects, runtime)
         self.workspaces = workspaces = Workspaces(database, vault, settings.location)
         self.keys = keys = ApiKeys(database)
@@ -135,9 +135,9 @@ class Application:
         resources = Resources(database, vault, kinds)
         places = Places(resources)
         tracking = Tracking(database)
-        jobs = Jobs(
-            database, resources, places, tracking, Checks(command=_check_command, environment=_check_environment)
-        )
+        node = name_of_home(settings.home)
+        checks = Checks(command=_check_command, environment=_check_environment)
+        jobs = Jobs(database, resources, places, tracking, checks, node)
         scoring = ScoringAccess(database, tokens)
         endpoints = Endpoints(
             resources,
@@ -145,6 +145,7 @@ class Application:
             scoring,
             lambda slug, tail, container: model_releases.read_logs(settings.deployments, slug, tail, container),
             _check_environment,
+            node,
             None if settings.edge else no_edge.SCORING,
         )
         registries = Registries(_curated())
@@ -238,16 +239,16 @@ class Application:
             run_logs,
             tokens,
             LocalExecutor(settings.home),
-            jobs.node,
+            node,
             bell,
         )
         self.job_service = jobs
         self.maintenance = Maintenance(settings, database, garbage, tokens)
         self.bell = BellSocket(bell, self.jobs.ring)
         nginx = find_nginx(os.environ.get("ZAFFRE_NGINX")) if settings.edge else None
-        edge = EdgeController(database, vault, settings.edge_folder, listen, nginx, link.edge_changed)
+        edge = EdgeController(database, vault, settings.edge_folder, listen, nginx, link.edge_changed, node)
         self.endpoints = EndpointController(
-            database, edge, ServingPlans(settings, workspaces, blobs, ready), settings.deployments
+            database, edge, ServingPlans(settings, workspaces, blobs, ready), settings.deployments, node
         )
         self._shadows = Shadows(edge.shadow)
         self.internal = Internal(scoring.check, self._copy)
@@ -265,12 +266,15 @@ class Application:
 
     async def start(self) -> None:
         """Make what the first start makes, then take up all work that is not over."""
+        await self.database.write(self._vault.check)
         await self._first_user()
         home = workspace_kind.accept(self._kinds["workspaces"], {})
         names = (self.settings.subscription, self.settings.resource_group, self.settings.workspace)
         with contextlib.suppress(Conflict):  # it is being deleted, and that goes on first; the next start makes it anew
             await self.workspaces.create(PLATFORM, *names, home)
         self.bell.open()
+        if self.database.others is not None:
+            self.database.others.listen()
         await adopt(self.settings, self.database, self.job_service.node)
         await self.jobs.start()
         await self.endpoints.start()
@@ -336,7 +340,11 @@ def main(arguments: list[str]) -> int:
     os.umask(0o077)  # whatever is made here is for its owner only
     settings = settings_module.load(Path(arguments[arguments.index("--home") + 1]))
     server_log.set_up(settings.logs)
-    uvloop.run(_serve(settings, json.loads(os.environ["ZAFFRE_FDS"])))
+    try:
+        uvloop.run(_serve(settings, json.loads(os.environ["ZAFFRE_FDS"])))
+    except ZaffreError as error:  # a reason not to start, in words for the operator
+        sys.stderr.write(f"{error.message}\n")
+        return 1
     return 0
 
 

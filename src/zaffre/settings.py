@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`address` is canonical: scheme, host and port as clients are told them, without a trailing slash.
 
     `data_folders` are the folders of this machine, absolute, that datastores may lie in; without one, none may.
+    `shared` is a folder that several servers on one PostgreSQL have in common: stored bytes and keys lie there.
     """
 
     home: Path
@@ -38,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     location: str = "local"
     names: tuple[str, ...] = ()
     data_folders: tuple[Path, ...] = ()
+    shared: Path | None = None
 
     @property
     def address(self) -> str:
@@ -54,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def objects(self) -> Path:
-        return self.home / "objects"
+        return (self.shared or self.home) / "objects"
 
     @property
     def jobs(self) -> Path:
@@ -70,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def keys(self) -> Path:
-        return self.home / "keys"
+        return (self.shared or self.home) / "keys"
 
     @property
     def logs(self) -> Path:
@@ -120,12 +122,14 @@ def load(home: Path | None = None, environ: dict[str, str] | None = None) -> Set
     given = {name: value for name, value in text.items() if value}
     names = tuple(n.strip() for n in env.get("ZAFFRE_NAMES", "").split(",") if n.strip())
     place = (home or default_home()).absolute()
+    shared = _shared(env.get("ZAFFRE_SHARED", ""), env.get("ZAFFRE_DATABASE_URL", ""))
     return Settings(
         home=place,
         port=_port(env.get("ZAFFRE_PORT", "")),
         edge=env.get("ZAFFRE_EDGE", "1") != "0",
         names=names,
-        data_folders=_folders(env.get("ZAFFRE_DATA_FOLDERS", ""), place),
+        data_folders=_folders(env.get("ZAFFRE_DATA_FOLDERS", ""), (place, *filter(None, [shared]))),
+        shared=shared,
         **given,
     )
 
@@ -138,7 +142,17 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _folders(text: str, home: Path) -> tuple[Path, ...]:
+def _shared(text: str, database_url: str) -> Path | None:
+    if not text:
+        return None
+    if not Path(text).is_absolute():
+        raise ValueError(f"ZAFFRE_SHARED is {text!r}; expected an absolute folder.")
+    if not database_url.startswith("postgresql"):
+        raise ValueError("ZAFFRE_SHARED is for several servers on one PostgreSQL; set ZAFFRE_DATABASE_URL as well.")
+    return Path(text)
+
+
+def _folders(text: str, homes: tuple[Path, ...]) -> tuple[Path, ...]:
     """Whoever may make a datastore reads all below them, so the keys must not lie there."""
     found = tuple(Path(part) for part in text.split(":") if part.strip())
     for path in found:
@@ -146,9 +160,10 @@ def _folders(text: str, home: Path) -> tuple[Path, ...]:
             raise ValueError(
                 f"ZAFFRE_DATA_FOLDERS names '{path}'; expected absolute folders other than '/', parted by ':'."
             )
-        real, own = path.resolve(), home.resolve()
-        if own.is_relative_to(real) or real.is_relative_to(own):
-            raise ValueError(
-                f"ZAFFRE_DATA_FOLDERS names '{path}', which holds or lies in Zaffre's own home, {home}; name other folders."
-            )
+        for home in homes:
+            real, own = path.resolve(), home.resolve()
+            if own.is_relative_to(real) or real.is_relative_to(own):
+                raise ValueError(
+                    f"ZAFFRE_DATA_FOLDERS names '{path}', which holds or lies in Zaffre's own home, {home}; name other folders."
+                )
     return found

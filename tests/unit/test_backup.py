@@ -439,7 +439,7 @@ def test_what_ran_on_the_old_machine_is_settled(home: Home) -> None:
     (row,) = home.services.database.read_now(
         lambda conn: resource_rows.in_states(conn, "workspaces/onlineEndpoints/deployments", ("Updating",))
     )
-    assert row.server == {"slug": "s"}
+    assert row.server == {"slug": "s", "node": "new"}
 
 
 def _deployment(unit: Unit, scope: str) -> None:

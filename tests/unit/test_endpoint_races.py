@@ -32,7 +32,7 @@ def test_a_deployment_that_comes_while_its_endpoint_goes(
     made = Database(postgres_url)
     tables.metadata.create_all(made.engine)
     generic = Resources(made, Vault(tmp_path / "key"), kinds.load())
-    service = Endpoints(generic, *[cast("Any", None)] * 4)
+    service = Endpoints(generic, *[cast("Any", None)] * 5)
     body: dict[str, Any] = {"properties": {"authMode": "Key"}}
     made.write_now(lambda unit: resources.insert(unit, PLATFORM, WORKSPACE.id, ENDPOINT, "e", body, {}))
     note, deletes = lineage.note, list[Future[Any]]()

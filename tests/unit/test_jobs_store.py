@@ -279,7 +279,7 @@ def test_a_job_that_ends_while_it_is_deleted(
         eventually(lambda: ends[0].done() or made.read_now(waits), bool, seconds=60, what="the end")
         begin(*args)
 
-    service = Jobs(made, Resources(made, Vault(tmp_path / "key"), kinds.load()), *[cast("Any", None)] * 3)
+    service = Jobs(made, Resources(made, Vault(tmp_path / "key"), kinds.load()), *[cast("Any", None)] * 4)
     with ThreadPoolExecutor() as threads:
         monkeypatch.setattr(operations, "begin", meanwhile)
         asyncio.run(service.delete(PLATFORM, WORKSPACE, service.kinds["workspaces/jobs"], "", "doomed"))
@@ -305,7 +305,7 @@ def _outputs_of(database: Database, id_: str) -> str:
 
 def _service(database: Database, folder: Path) -> Jobs:
     return Jobs(
-        database, Resources(database, Vault(folder / "key"), kinds.load()), *[cast("Any", None)] * 3
+        database, Resources(database, Vault(folder / "key"), kinds.load()), *[cast("Any", None)] * 4
     )  # what a delete needs
 
 

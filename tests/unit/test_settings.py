@@ -8,6 +8,8 @@ import pytest
 
 from zaffre.settings import Settings, load
 
+POSTGRES = {"ZAFFRE_DATABASE_URL": "postgresql://host/name"}
+
 
 def hosts(port: int, *names: str) -> frozenset[str]:
     return Settings(home=Path("/h"), port=port, names=names).own_hosts
@@ -38,4 +40,16 @@ def test_no_datastore_may_lie_where_the_keys_do(tmp_path: Path, folder: str) -> 
     with pytest.raises(ValueError, match=f"Zaffre's own home, {home}"):
         load(home, {"ZAFFRE_DATA_FOLDERS": f"{tmp_path / 'data'}:{home}{folder}"})
     beside = load(home, {"ZAFFRE_DATA_FOLDERS": f"{tmp_path / 'data'}:{tmp_path / 'homeless'}"})
+    with pytest.raises(ValueError, match="Zaffre's own home"):
+        load(home, {"ZAFFRE_DATA_FOLDERS": f"{tmp_path}/common", "ZAFFRE_SHARED": f"{tmp_path}/common", **POSTGRES})
     assert beside.data_folders == (tmp_path / "data", tmp_path / "homeless")
+
+
+def test_what_several_servers_share_is_bytes_and_keys(tmp_path: Path) -> None:
+    shared = load(tmp_path / "home", {"ZAFFRE_SHARED": str(tmp_path / "common"), **POSTGRES})
+    assert (shared.objects, shared.keys) == (tmp_path / "common" / "objects", tmp_path / "common" / "keys")
+    assert shared.jobs == tmp_path / "home" / "jobs"
+    with pytest.raises(ValueError, match="ZAFFRE_DATABASE_URL"):
+        load(tmp_path / "home", {"ZAFFRE_SHARED": str(tmp_path / "common")})
+    with pytest.raises(ValueError, match="absolute"):
+        load(tmp_path / "home", {"ZAFFRE_SHARED": "common", **POSTGRES})

@@ -66,6 +66,11 @@ def _check_fits(manifest: Manifest, settings: Settings) -> None:
     if manifest.database != kind:
         wish = "set ZAFFRE_DATABASE_URL to an empty one" if kind == snapshots.SQLITE else "unset ZAFFRE_DATABASE_URL"
         raise BackupError(f"The backup is of a {manifest.database} database, and here is {kind}: {wish}.")
+    if settings.shared is not None:
+        raise BackupError(
+            "A restore lays stored bytes and keys into the home. Unset ZAFFRE_SHARED, restore, and move 'objects' and "
+            "'keys' to the shared folder before the servers start."
+        )
     if manifest.schema > HEAD:
         raise BackupError(
             f"The backup has schema {manifest.schema}, of Zaffre {manifest.zaffre}; this one knows schemas up to {HEAD}. "

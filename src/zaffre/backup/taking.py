@@ -35,7 +35,6 @@ from zaffre.store.objects import KEEP, PARTS
 
 Say = Callable[[str], None]
 FILES = ("credentials", "run/address.json")
-FOLDERS = ("keys", "ca")
 LOG_FOLDERS = ("user_logs", "logs", "azureml-logs", "system_logs")
 """What a home is beside database and objects. Everything else it makes again, or is of no use elsewhere."""
 
@@ -66,7 +65,8 @@ def back_up(settings: Settings, path: Path, *, keep: int | None = None, say: Say
         (folder / OBJECTS_LIST).write_text("".join(f"{one} {size}\n" for one, size in found.items()), encoding="ascii")
         for source in _small_files(settings, contents.stranded):
             if source.is_file() and not source.is_symlink():
-                copy_private(source, folder / HOME / source.relative_to(home))
+                below = settings.keys.parent if source.is_relative_to(settings.keys) else home
+                copy_private(source, folder / HOME / source.relative_to(below))
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -162,7 +162,7 @@ def _small_files(settings: Settings, stranded: Iterable[tuple[str, str]]) -> Ite
     """Keys, the certificates' authority, the owner's credentials; logs of jobs that could not be stored."""
     home = settings.home
     yield from (home / name for name in FILES)
-    for folder in (home / name for name in FOLDERS):
+    for folder in (settings.keys, home / "ca"):
         yield from (path for path in sorted(folder.rglob("*")) if not path.name.endswith(".new"))
     for scope, job in stranded:
         for top in LOG_FOLDERS:

@@ -41,8 +41,11 @@ class EdgeController:
         listen: tuple[str, ...],
         nginx: NginxBinary | None,
         announce: Announce,
+        node: str,
     ) -> None:
+        """`node` names this home: deployments of others have their servers elsewhere."""
         self._database = database
+        self._node = node
         self._vault = vault
         self._folder = folder
         self._listen = listen
@@ -113,7 +116,7 @@ class EdgeController:
             weights=tuple(shares("traffic")),
             mark=f"{row.pk}.{row.created_at}.{properties['authMode']}",
             mirror=next(iter(shares("mirrorTraffic")), None),
-            deployments=tuple(_deployment(row.name, deployment) for deployment in deployments),
+            deployments=tuple(_deployment(row.name, deployment, self._node) for deployment in deployments),
         )
 
 
@@ -124,11 +127,11 @@ def _shadows(plan: EdgePlan) -> Iterator[tuple[Endpoint, Deployment]]:
                 yield endpoint, deployment
 
 
-def _deployment(endpoint: str, row: Row) -> Deployment:
+def _deployment(endpoint: str, row: Row, node: str) -> Deployment:
     """As it serves, which after a failed change is not as it is asked for."""
     named = Deployment(name=row.name, upstream=upstream_name(endpoint, row.name))
     release = recall(row)
-    if release is None:
+    if release is None or row.server.get("node") != node:
         return named
     out = set(row.server.get("out") or ())
     return msgspec.structs.replace(

@@ -42,9 +42,10 @@ class EndpointController:
     Endpoints themselves are only the edge's files.
     """
 
-    def __init__(self, database: Database, edge: EdgeController, plans: ServingPlans, folder: Path) -> None:
-        """`folder` is that of all deployments."""
+    def __init__(self, database: Database, edge: EdgeController, plans: ServingPlans, folder: Path, node: str) -> None:
+        """`folder` is that of all deployments of this home, whose name is `node`."""
         self._database = database
+        self._node = node
         self._leavings = Leavings(folder)
         self._edge = edge
         self._plans = plans
@@ -97,7 +98,7 @@ class EndpointController:
         rows = await self._database.read(lambda conn: resources.in_states(conn, DEPLOYMENT, (*PENDING, *AT_REST)))
         for row in rows:
             task = self._tasks.get(row.pk)
-            if task is not None and not task.done():
+            if row.server.get("node") != self._node or (task is not None and not task.done()):
                 continue
             release = recall(row)
             if release is not None and row.state != "Deleting":

@@ -142,6 +142,10 @@ class JobController:
         return hear
 
     def _hear(self, key: str) -> None:
+        if not key:  # bells of other servers may have been missed
+            for news in self._news.values():
+                news.set()
+            return
         scope, _, id_ = key.partition("/")
         task = self._tasks.get((scope, id_))
         if task is None or task.done():

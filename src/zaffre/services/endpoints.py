@@ -40,9 +40,14 @@ class Endpoints:
         scoring: ScoringAccess,
         read_logs: Logs,
         check_environment: CheckEnvironment,
+        node: str,
         unserved: str | None = None,
     ) -> None:
-        """`unserved` is the reason why this server can serve no endpoint, where there is one."""
+        """`node` names the home whose controller runs the deployments made here.
+
+        `unserved` is the reason why this server can serve no endpoint, where there is one.
+        """
+        self._node = node
         self._unserved = unserved
         self._resources = generic
         self._places = places
@@ -196,12 +201,14 @@ class Endpoints:
         resolved = await self._resolve(workspace, accepted)
         slug = await self._slug(workspace, parent, name)
 
+        server: Document = {"resolved": resolved, "slug": slug, "error": None}
+
         def guard(unit: Unit, row: Row | None) -> None:
             endpoint = resources.get(unit.conn, workspace.id, ENDPOINT, parent, lock=True)
             if endpoint is None or endpoint.state == "Deleting":
                 raise NotFound(f"There is no online endpoint '{parent}' in workspace '{workspace.name}'.")
+            server["node"] = row.server.get("node", self._node) if row is not None else self._node
 
-        server = {"resolved": resolved, "slug": slug, "error": None}
         return await self._resources.put(actor, workspace, kind, parent, name, body, server=server, guard=guard)
 
     async def _slug(self, workspace: Workspace, parent: str, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,8 +33,9 @@ class Jobs:
     """`put`, `get`, `list` and `delete` as the generic provider asks them, and `cancel`."""
 
     def __init__(
-        self, database: Database, resources: Resources, places: Places, tracking: Tracking, checks: Checks
+        self, database: Database, resources: Resources, places: Places, tracking: Tracking, checks: Checks, node: str
     ) -> None:
+        """`node` names the home whose controller brings the jobs that come here to their end."""
         self._database = database
         self._resources = resources
         self._places = places
@@ -43,7 +43,7 @@ class Jobs:
         self._checks = checks
         self._sources = JobSources(resources, places, checks)
         self.kinds = resources.kinds
-        self.node = platform.node()
+        self.node = node
 
     async def find(self, workspace: Workspace, name: str) -> JobRow:
         found = await self._database.read(lambda conn: jobs.get(conn, workspace.id, name))

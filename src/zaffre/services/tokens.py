@@ -159,8 +159,11 @@ class Tokens:
         self._ended |= {(scope, run_id, born), (scope, run_id, None)}
 
     def end_key(self, id_: str) -> None:
-        """From now on the tokens that were got with this API key are refused."""
-        self._ended_keys.add(id_)
+        """From now on the tokens that were got with this API key are refused. Without one, all are looked at again."""
+        if id_:
+            self._ended_keys.add(id_)
+        else:
+            self._forget()
 
     def signing_keys(self) -> list[SigningKey]:
         return self._keys.listing()
@@ -169,9 +172,7 @@ class Tokens:
         """Sign with a new key from now on. `forget` ends every token signed before, those of running jobs too."""
         made = self._keys.rotate(forget=forget)
         if forget:
-            with self._lock:
-                self._cache.clear()
-                self._forgotten += 1
+            self._forget()
         return made
 
     def tend(self) -> bool:
@@ -188,6 +189,11 @@ class Tokens:
     @property
     def issuer(self) -> str:
         return self._issuer
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._cache.clear()
+            self._forgotten += 1
 
     def _decode(self, token: str) -> tuple[int, str, Principal]:
         try:

@@ -26,6 +26,13 @@ class Bells:
 
         return stop
 
+    def ring_all(self) -> None:
+        """Bells may have been missed: every listener is called with an empty key, for everything of its topic."""
+        with self._lock:
+            listeners = [listener for topic in self._listeners.values() for listener in topic]
+        for listener in listeners:
+            listener("")
+
     def ring(self, bells: Iterable[tuple[str, str]]) -> None:
         for topic, key in bells:
             for listener in tuple(self._listeners.get(topic, ())):

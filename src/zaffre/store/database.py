@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from zaffre.errors import StorageFull, Unavailable, ZaffreError
 from zaffre.runtime import Runtime
 from zaffre.store.bells import Bells
+from zaffre.store.others import OtherServers
 from zaffre.store.unit import Unit
 
 T = TypeVar("T")
@@ -28,7 +29,10 @@ READERS = 4
 BATCH = 256
 POSTGRES_WRITERS = 8
 POSTGRES_ATTEMPTS = 5
-SERIALIZATION_FAILURE, DEADLOCK = "40001", "40P01"
+LOST_RACES = ("40001", "40P01", "23505", "23503")
+"""PostgreSQL's codes for a unit that another one was faster than: serialization, deadlock, unique and foreign keys.
+
+Run again it sees what the other has done, and says so in its own words."""
 
 
 class Database:
@@ -43,6 +47,7 @@ class Database:
         self.engine = _engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="zf-read")
+        self.others = None if self.is_sqlite else OtherServers(self.engine, self.bells)
         self._writer: _SqliteWriter | _PostgresWriter
         self._writer = _SqliteWriter(self) if self.is_sqlite else _PostgresWriter(self)
 
@@ -74,6 +79,8 @@ class Database:
 
     def close(self) -> None:
         self._writer.close()
+        if self.others is not None:
+            self.others.close()
         self._readers.shutdown(wait=True)
         self.engine.dispose()
 
@@ -199,8 +206,10 @@ class _PostgresWriter:
                 with self._database.engine.begin() as conn:
                     unit = Unit(conn, self._database.runtime.now())
                     result = work(unit)
+                    if unit.bells and self._database.others is not None:
+                        self._database.others.tell(conn, unit.bells)
             except sa.exc.DBAPIError as error:
-                lost = getattr(error.orig, "sqlstate", None) in (SERIALIZATION_FAILURE, DEADLOCK)
+                lost = getattr(error.orig, "sqlstate", None) in LOST_RACES
                 if not lost or attempt == POSTGRES_ATTEMPTS - 1:
                     raise _translate(error) from error
                 continue

@@ -11,6 +11,9 @@ from zaffre.errors import ZaffreError
 from zaffre.store.migrations import HEAD
 from zaffre.store.snapshots import copy_sqlite
 
+_UPGRADE = 0x7A61
+"""What an upgrade locks on PostgreSQL; any number that nothing else of ours locks."""
+
 
 class SchemaError(ZaffreError):
     """The database was written by a newer Zaffre."""
@@ -60,6 +63,8 @@ def _run_alembic(engine: sa.Engine) -> None:
     with engine.connect() as conn:
         if engine.dialect.name == "sqlite":
             conn.exec_driver_sql("BEGIN IMMEDIATE")
+        else:  # of several servers that start at once, one does it and the others find it done
+            conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE}, hashtext(current_schema()))")
         config.attributes["connection"] = conn
         command.upgrade(config, "head")
         if engine.dialect.name == "sqlite":

@@ -6,12 +6,15 @@ import secrets
 from pathlib import Path
 
 import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from zaffre.errors import Conflict
 from zaffre.store import keyfile, tables
 from zaffre.store.unit import Unit
 
 NONCE = 12
+_CHECK = ("", "vault-check")
 
 
 class Vault:
@@ -19,6 +22,18 @@ class Vault:
 
     def __init__(self, key_file: Path) -> None:
         self._aead = AESGCM(keyfile.load(key_file))
+
+    def check(self, unit: Unit) -> None:
+        """See that this key is the one the database's secrets are sealed with. Raises Conflict when it is another."""
+        unit.alone("vault")
+        try:
+            if self.get(unit.conn, *_CHECK) is None:
+                self.put(unit, *_CHECK, "sealed")
+        except InvalidTag:
+            raise Conflict(
+                "The secrets in the database are sealed with another key than this home's. Servers on one database share "
+                "their keys: set ZAFFRE_SHARED to the folder of the others. A home of its own needs its own keys/vault.key back."
+            ) from None
 
     def put(self, unit: Unit, scope: str, name: str, value: str) -> None:
         sealed = self._seal(scope, name, value)

@@ -62,6 +62,11 @@ class Unit:
         """Wake whoever listens to `topic`, after the commit. A bell carries no truth: the listener reads the store."""
         self.bells.add((topic, key))
 
+    def alone(self, name: str) -> None:
+        """Hold off other units of that name until this one ends. On SQLite there is one writer, so nobody has to wait."""
+        if self.conn.dialect.name == "postgresql":
+            self.conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(name))))
+
     def transition(
         self,
         table: sa.Table,

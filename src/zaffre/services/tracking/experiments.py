@@ -46,9 +46,9 @@ class Experiments:
             if held is not None:
                 state = " in deleted state; restore it, or delete it for good" if held.lifecycle == DELETED else ""
                 raise Conflict(f"Experiment(name={name}) already exists{state}.", code="RESOURCE_ALREADY_EXISTS")
-            self._make(unit, actor, scope, name, artifact_location, tags)
-            made = store.by_name(unit.conn, scope, name)
-            assert made is not None, "the experiment was inserted in this transaction"
+            made = self._make(unit, actor, scope, name, artifact_location, tags)
+            if made is None:  # another server on this database was faster
+                raise Conflict(f"Experiment(name={name}) already exists.", code="RESOURCE_ALREADY_EXISTS")
             return made
 
         return await self._database.write(work)
@@ -144,10 +144,16 @@ class Experiments:
 
     def _make(
         self, unit: Unit, actor: Actor, scope: str, name: str, artifact_location: str | None, tags: dict[str, str]
-    ) -> None:
-        if name != DEFAULT_NAME or not store.insert(unit, scope, DEFAULT_ID, name, artifact_location, tags):
-            store.insert(unit, scope, self._database.runtime.guid(), name, artifact_location, tags)
-        self._record(unit, actor, "write", scope, name)
+    ) -> Experiment | None:
+        """The new experiment, None where its name is taken. The first one called Default gets the id 0, as in MLflow."""
+        ids = [self._database.runtime.guid()]
+        if name == DEFAULT_NAME:
+            ids.insert(0, DEFAULT_ID)
+        for id_ in ids:
+            if store.insert(unit, scope, id_, name, artifact_location, tags):
+                self._record(unit, actor, "write", scope, name)
+                return store.by_id(unit.conn, scope, id_)
+        return None
 
     @staticmethod
     def _record(unit: Unit, actor: Actor, verb: str, scope: str, which: str) -> None:
