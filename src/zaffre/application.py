@@ -52,7 +52,7 @@ from zaffre.gateway.app import Gateway
 from zaffre.gateway.call import Call
 from zaffre.gateway.internal import Internal
 from zaffre.gateway.recorder import Recorder
-from zaffre.protocols import arm, blob, health, history, login, mlflow, upkeep
+from zaffre.protocols import arm, blob, health, history, imports, login, mlflow, upkeep
 from zaffre.protocols.arm import lineage
 from zaffre.protocols.arm.actions import Actions
 from zaffre.protocols.arm.computes import ComputeProvider
@@ -72,6 +72,7 @@ from zaffre.services.diagnosis import Diagnosis
 from zaffre.services.endpoints import ENDPOINT, Endpoints
 from zaffre.services.groups import ResourceGroups
 from zaffre.services.history import History
+from zaffre.services.imports import Imports
 from zaffre.services.job_sources import Checks
 from zaffre.services.jobs import Jobs
 from zaffre.services.keys import TOPIC as KEYS
@@ -216,6 +217,7 @@ class Application:
                 *mlflow.routes(settings, tracking, models, blobs),
                 *registry_routes(settings, registries),
                 *upkeep.routes(garbage.collect),
+                *imports.routes(Imports(database, tracking)),
             ],
             [blob.mount(blobs, tokens, settings, runtime, outside)],
             {"arm": arm_error, "history": arm_error, "login": login.error_form, "mlflow": mlflow.error_form},

@@ -45,7 +45,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "remote": LEAVES | _CLIENT,
     "variables": LEAVES | _CLIENT,
     "client": LEAVES | _CLIENT,
-    "cli": LEAVES | _CLIENT | {"backup", "edge"},  # `doctor` judges nginx as the edge does
+    "importing": LEAVES | {"profiles"},  # the command line's: reads another server, and asks ours as any client does
+    "cli": LEAVES | _CLIENT | {"backup", "edge", "importing"},  # `doctor` judges nginx as the edge does
 }
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "keys": "The keys that sign tokens: rotate, list.",
     "backup": "Copy all it holds to a folder, while it runs.",
     "restore": "Make a home from a backup.",
+    "import": "Bring what another tracking server holds.",
     "gc": "Remove what nobody needs any more: bytes, folders.",
     "doctor": "Say what is wrong and what to do about it.",
     "version": "The versions of Zaffre and of what it works with.",

@@ -120,8 +120,11 @@ class Artifacts:
         declared = call.headers.get("content-length", "")
         size = int(declared) if declared.isdigit() else None
         content = Content(content_type=call.headers.get("content-type") or OCTETS)
-        await self._blobs.put(place.account, place.container, place.path, call.chunks(), size=size, content=content)
-        return json_answer({})
+        blob = await self._blobs.put(
+            place.account, place.container, place.path, call.chunks(), size=size, content=content
+        )
+        # Of what has arrived: whoever sent it can tell whether that is what they sent.
+        return json_answer({}, headers={"content-md5": blob.md5} if blob.md5 else None)
 
     async def delete(self, call: Call) -> Response:
         """Delete a file, or everything below a folder."""

@@ -1,0 +1,134 @@
+"""The import as a whole: experiment by experiment, page by page, several runs at once; parents before their children."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from zaffre.importing import journal
+from zaffre.importing.files import Files
+from zaffre.importing.report import CHANGED, NEW, SAME, Report
+from zaffre.importing.runs import Runs
+from zaffre.importing.source import Source
+from zaffre.importing.target import Target, TargetError
+from zaffre.profiles import ClientError
+
+PARENT = "mlflow.parentRunId"
+_REFUSED = (401, 403)
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """`experiments` are names, none for all of them. `again` goes through what is here already, too."""
+
+    experiments: tuple[str, ...] = ()
+    artifacts: bool = True
+    again: bool = False
+    parallel: int = 8
+
+
+class Importer:
+    def __init__(self, source: Source, target: Target, report: Report, wishes: Wishes) -> None:
+        self._source, self._target, self._report, self._wishes = source, target, report, wishes
+        self._files = Files(source, target, report, wanted=wishes.artifacts, parallel=wishes.parallel)
+        self._runs = Runs(source, target, self._files, report, again=wishes.again)
+        self._threads = ThreadPoolExecutor(wishes.parallel, thread_name_prefix="zf-import")
+
+    def run(self) -> None:
+        """Import everything that is wished for. Raises ClientError only when nothing can go on; the rest is reported."""
+        try:
+            found = list(self._source.experiments())
+            chosen = self._chosen(found)
+            here = {one["name"]: one for one in self._experiments_here()}
+            for experiment in chosen:
+                self._experiment(experiment, here.get(experiment.name))
+        finally:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            self._files.close()
+
+    def _chosen(self, found: Sequence[Any]) -> list[Any]:
+        names = self._wishes.experiments
+        unknown = set(names) - {one.name for one in found}
+        if unknown:
+            raise ClientError(f"{self._source.name} has no experiment named {', '.join(sorted(unknown))}.")
+        return [one for one in found if not names or one.name in names]
+
+    def _experiments_here(self) -> Iterator[dict[str, Any]]:
+        return self._target.pages("experiments/search", "experiments", {"view_type": "ALL", "max_results": 1000})
+
+    def _experiment(self, there: Any, here: dict[str, Any] | None) -> None:
+        id_, came_from_import = self._put_experiment(there, here)
+        if id_ is None:
+            return
+        known = self._runs.known(id_) if here is not None else {}
+        for page in self._source.runs(there.experiment_id):
+            for level in _by_depth(page):
+                self._all(
+                    (run.info.run_id, partial(self._runs.bring, run, id_, known.get(journal.run_id(run.info.run_id))))
+                    for run in level
+                )
+        if there.lifecycle_stage == "deleted" and came_from_import and not self._report.dry:
+            now = self._target.get("experiments/get", experiment_id=id_)["experiment"]
+            if now["lifecycle_stage"] == "active":
+                self._target.post("experiments/delete", {"experiment_id": id_})
+
+    def _put_experiment(self, there: Any, here: dict[str, Any] | None) -> tuple[str | None, bool]:
+        """The id here, and whether it is an import that made it; no id where its runs are to be left out."""
+        tags = {tag["key"]: tag["value"] for tag in (here or {}).get("tags", ())}
+        imported = here is None or journal.SOURCE in tags
+        if here is not None and here["lifecycle_stage"] == "deleted" and there.lifecycle_stage == "active":
+            self._report.note(
+                f"experiment '{there.name}' is deleted here; it is left as it is. Restore it to import its runs."
+            )
+            self._report.count("experiment", SAME)
+            return None, imported
+        wanted = {key: value for key, value in there.tags.items() if key not in journal.OURS}
+        if here is None:
+            wanted[journal.SOURCE] = self._source.name
+        if here is not None and all(tags.get(key) == value for key, value in wanted.items()):
+            self._report.count("experiment", SAME)
+            return here["experiment_id"], imported
+        if self._report.dry:
+            self._report.count("experiment", NEW if here is None else CHANGED)
+            return ("" if here is None else here["experiment_id"]), imported
+        times = {"creation_time": there.creation_time, "last_update_time": there.last_update_time}
+        given = {"id": there.experiment_id, "name": there.name, "tags": wanted}
+        answer = self._target.put("experiments", given | {key: at for key, at in times.items() if at is not None})
+        self._report.count("experiment", NEW if answer["made"] else CHANGED)
+        return answer["id"], imported
+
+    def _all(self, work: Iterable[tuple[str, Callable[[], None]]]) -> None:
+        """Do all of it at once; what fails is reported, and nothing else stops but for what would fail for everything."""
+
+        def one(which: str, do: Callable[[], None]) -> None:
+            try:
+                do()
+            except ClientError as error:
+                if isinstance(error, TargetError) and (error.status == 0 or error.status in _REFUSED):
+                    raise
+                self._report.fail("run", which, error)
+
+        started = [self._threads.submit(one, which, do) for which, do in work]
+        over, rest = wait(started, return_when=FIRST_EXCEPTION)
+        for waiting in rest:
+            waiting.cancel()
+        for each in over:
+            each.result()
+
+
+def _by_depth(runs: Sequence[Any]) -> Iterator[list[Any]]:
+    """The runs of a page, those first whose parent is not among them, then their children, and so on."""
+    rest = {run.info.run_id: run for run in runs}
+    while rest:
+        level = [
+            run
+            for run in rest.values()
+            if run.data.tags.get(PARENT) not in rest or run.data.tags[PARENT] == run.info.run_id
+        ]
+        level = level or list(rest.values())  # a circle
+        yield level
+        for run in level:
+            del rest[run.info.run_id]

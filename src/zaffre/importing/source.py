@@ -1,0 +1,156 @@
+"""The tracking server that is imported from, read by MLflow's own client: a server, a database, or a folder of files.
+
+Nothing is written there. MLflow makes what it does not find, a database or a folder, so both are looked for first.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from zaffre.profiles import ClientError
+
+T = TypeVar("T")
+RUNS_A_PAGE = 500
+EXPERIMENTS_A_PAGE = 500
+CONNECT_S = 20.0
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_NEEDED = "Install it beside Zaffre (`pip install mlflow`), or run this from an environment that has both."
+
+
+class Source:
+    """Read only, from several threads at once."""
+
+    def __init__(self, uri: str) -> None:
+        """Raises ClientError for what is no tracking server that can be read, with what to do about it."""
+        self.uri = _found(uri)
+        self.kind = self.uri.partition(":")[0].partition("+")[0]
+        self.name = without_password(self.uri)
+        os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"  # what is in maintenance mode is what people move away from
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+        if self.kind in ("http", "https"):
+            _listening(self.uri)
+        try:
+            import mlflow
+            from mlflow.exceptions import MlflowException
+        except ImportError as error:
+            raise ClientError(
+                f"Importing needs MLflow's client, and this Python has none ({error}). {_NEEDED}"
+            ) from None
+        self._failure = MlflowException
+        # Addresses of artifacts and of models are looked up where these two say.
+        mlflow.set_tracking_uri(self.uri)
+        mlflow.set_registry_uri(self.uri)
+        try:
+            self.client = mlflow.MlflowClient(self.uri, self.uri)
+            self.asked(self._search_experiments, None, 1)
+        except ImportError as error:
+            raise ClientError(f"MLflow cannot read {self.name}: {error}. {_NEEDED}") from None
+
+    def experiments(self) -> Iterator[Any]:
+        """All of them, deleted ones too, the oldest first."""
+        yield from self._pages(self._search_experiments)
+
+    def runs(self, experiment_id: str) -> Iterator[list[Any]]:
+        """Pages of the runs of an experiment, the oldest first, so that one that begins meanwhile moves none of them."""
+        token: str | None = None
+        while True:
+            page = self.asked(self._search_runs, experiment_id, token)
+            yield list(page)
+            token = page.token
+            if not token:
+                return
+
+    def points(self, run: Any) -> Iterator[Any]:
+        """Every point of every metric of a run."""
+        for key in sorted(run.data.metrics):
+            yield from self.asked(self.client.get_metric_history, run.info.run_id, key)
+
+    def artifacts(self, uri: str) -> Any:
+        """MLflow's own reader of the files below an address."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return self.asked(get_artifact_repository, uri)
+
+    def _search_experiments(self, token: str | None, limit: int = EXPERIMENTS_A_PAGE) -> Any:
+        return self.client.search_experiments(
+            view_type=3, max_results=limit, page_token=token, order_by=["creation_time ASC"]
+        )
+
+    def _search_runs(self, experiment_id: str, token: str | None) -> Any:
+        order = ["attributes.start_time ASC"]
+        return self.client.search_runs([experiment_id], "", 3, RUNS_A_PAGE, order, token)
+
+    def _pages(self, ask: Callable[[str | None], Any]) -> Iterator[Any]:
+        token: str | None = None
+        while True:
+            page = self.asked(ask, token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def asked(self, ask: Callable[..., T], *arguments: Any) -> T:
+        """What a call of MLflow's client answers. Raises SourceError with its words."""
+        try:
+            return ask(*arguments)
+        except self._failure as error:
+            raise SourceError(f"{self.name}: {_first_line(error)}") from error
+
+
+class SourceError(ClientError):
+    """What is imported from did not answer a question."""
+
+
+def without_password(uri: str) -> str:
+    """An address that may be shown and kept."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _found(uri: str) -> str:
+    """The address as MLflow's client takes it. Raises ClientError when there is nothing to be read."""
+    scheme = uri.partition(":")[0].partition("+")[0] if "://" in uri or uri.startswith("file:") else ""
+    if scheme in ("http", "https"):
+        return uri.rstrip("/")
+    if scheme == "sqlite":
+        path = unquote(uri.partition("://")[2].partition("?")[0])[1:]
+        if not Path(path).is_file():
+            raise ClientError(f"There is no database {path or 'in memory'} to import from.")
+        return uri
+    if scheme in _DATABASES:
+        return uri
+    if scheme not in ("", "file"):
+        raise ClientError(
+            f"'{without_password(uri)}' is no tracking server of MLflow's; give http(s)://…, sqlite:///…, postgresql://… "
+            "or a folder such as ./mlruns."
+        )
+    folder = Path(unquote(urlsplit(uri).path) if scheme else uri).expanduser().absolute()
+    if not folder.is_dir():
+        raise ClientError(f"There is no folder {folder} to import from.")
+    if not any((folder / name).is_dir() for name in ("models", ".trash")) and not any(folder.glob("*/meta.yaml")):
+        raise ClientError(
+            f"{folder} holds no runs of MLflow's; it is the folder `mlruns` that is meant, with all in it."
+        )
+    return folder.as_uri()
+
+
+def _listening(uri: str) -> None:
+    """MLflow's client would ask for minutes. Raises ClientError when nobody is there at all."""
+    parts = urlsplit(uri)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise ClientError(f"{without_password(uri)} cannot be reached: {error}.") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]

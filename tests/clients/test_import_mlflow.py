@@ -1,0 +1,173 @@
+"""`zaffre import mlflow`: what a store of MLflow's holds is here afterwards, once, whatever interrupts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import mlflow_store
+from tests.support.zaffre_server import ZaffreServer
+
+NOTHING_NEW = "There was nothing new; nothing was changed."
+
+
+@pytest.fixture(autouse=True)
+def file_stores(client_environment: ZaffreServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> str:
+    """A file store with some of everything."""
+    uri = (tmp_path / "mlruns").as_uri()
+    mlflow_store.fill(uri)
+    return uri
+
+
+def command(server: ZaffreServer, uri: str, workspace: str, *more: str) -> list[str]:
+    start = [sys.executable, "-P", "-m", "zaffre.cli.main", "import", "mlflow", uri]
+    return [*start, "--home", str(server.home), "--workspace", workspace, *more]
+
+
+def bring(server: ZaffreServer, uri: str, workspace: str, *more: str, code: int = 0) -> str:
+    """What the command says."""
+    done = subprocess.run(
+        command(server, uri, workspace, *more), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def tracking(server: ZaffreServer, workspace: str) -> str:
+    return f"{server.variables['MLFLOW_TRACKING_URI'].rpartition('/')[0]}/{workspace}"
+
+
+def test_a_file_store_with_everything_in_it_twice(client_environment: ZaffreServer, files: str) -> None:
+    said = bring(client_environment, files.removeprefix("file://"), "from-files")
+    assert "6 new" in said and "3 files" in said
+    there = mlflow_store.content(files)
+    here = mlflow_store.content(tracking(client_environment, "from-files"))
+    assert here == there
+    assert len(there["train"]["runs"]) == 4 and there["old one"]["state"] == "deleted"
+    assert NOTHING_NEW in bring(client_environment, files, "from-files")
+    assert mlflow_store.content(tracking(client_environment, "from-files")) == there
+
+
+def test_a_database_and_what_is_new_in_it_since(client_environment: ZaffreServer, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with contextlib.chdir(tmp_path):  # where MLflow puts the files of a database's runs
+        client = mlflow_store.fill(uri)
+        bring(client_environment, uri, "from-database")
+        assert mlflow_store.content(tracking(client_environment, "from-database")) == mlflow_store.content(uri)
+        changed = mlflow_store.add_runs(client, "train", 1)[0]
+        client.set_tag(changed, "kind", "later")
+        run = client.search_runs(["0"])[0].info.run_id
+        client.log_metric(run, "m", 7.0, step=3)
+        client.log_text(run, "new", "added.txt")
+        dry = bring(client_environment, uri, "from-database", "--dry-run")
+        assert "1 new, 1 changed, 5 same" in dry and "Nothing was written." in dry
+        said = bring(client_environment, uri, "from-database")
+    assert "1 new, 1 changed, 5 same" in said and "2 files" in said
+    assert mlflow_store.content(tracking(client_environment, "from-database")) == mlflow_store.content(uri)
+    assert NOTHING_NEW in bring(client_environment, uri, "from-database")
+
+
+def test_killed_again_and_again_it_goes_on(client_environment: ZaffreServer, tmp_path: Path) -> None:
+    uri = (tmp_path / "mlruns").as_uri()
+    client = mlflow_store.fill(uri)
+    mlflow_store.add_runs(client, "many", 30)
+    there = mlflow_store.content(uri)
+    runs = {run for experiment in there.values() for run in experiment["runs"]}
+    seen: list[int] = []
+    for wanted in (1, 9, 20, 30):
+        process = subprocess.Popen(
+            command(client_environment, uri, "killed", "--parallel", "2"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        for _ in range(6000):
+            if process.poll() is not None or _arrived(client_environment, "killed") >= wanted:
+                break
+            time.sleep(0.01)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+        seen.append(_arrived(client_environment, "killed"))
+    assert seen[0] < len(runs), "it was never interrupted"
+    said = bring(client_environment, uri, "killed")
+    assert "Done." in said or NOTHING_NEW in said
+    assert mlflow_store.content(tracking(client_environment, "killed")) == there
+    assert NOTHING_NEW in bring(client_environment, uri, "killed")
+
+
+def test_only_one_experiment_and_no_files(client_environment: ZaffreServer, files: str) -> None:
+    bring(client_environment, files, "only-one", "--experiment", "train", "--no-artifacts")
+    here = mlflow_store.content(tracking(client_environment, "only-one"))
+    there = mlflow_store.content(files)
+    assert set(here) == {"train", "Default"} and here["Default"]["runs"] == {}
+    first = next(iter(run for run, found in there["train"]["runs"].items() if found["files"]))
+    assert here["train"]["runs"][first]["files"] == {}
+    # Later, all of it: only the files and the rest are brought.
+    assert "3 files" in bring(client_environment, files, "only-one")
+    assert mlflow_store.content(tracking(client_environment, "only-one")) == there
+
+
+def test_what_cannot_be_imported_is_named_and_the_rest_goes_on(client_environment: ZaffreServer, files: str) -> None:
+    bring(client_environment, files, "partly")
+    there = mlflow_store.content(files)
+    child = next(run for run, found in there["train"]["runs"].items() if found["info"][0] == "child")
+    before = tracking(client_environment, "partly")
+    from mlflow import MlflowClient
+
+    # The same param with another value: here it never changes.
+    MlflowClient(before).log_param(child, "clash", "here")
+    client = MlflowClient(files)
+    client.log_param(child, "clash", "there")
+    mlflow_store.add_runs(client, "train", 1)
+    said = bring(client_environment, files, "partly", code=1)
+    assert f"run {child}: Param 'clash'" in said and "1 could not be imported" in said and "1 new" in said
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("./nowhere", "There is no folder"),
+        ("sqlite:////nowhere/mlflow.db", "There is no database /nowhere/mlflow.db"),
+        ("http://127.0.0.1:9", "cannot be reached"),
+        ("ftp://user:secret@host/x", "'ftp://host/x' is no tracking server"),
+        (str(Path(__file__).parent), "holds no runs of MLflow's"),
+    ],
+)
+def test_an_address_with_nothing_behind_it(client_environment: ZaffreServer, uri: str, words: str) -> None:
+    said = bring(client_environment, uri, "nothing", code=1)
+    assert words in said and len(said.splitlines()) <= 2
+
+
+def test_without_mlflow_it_says_what_to_install(client_environment: ZaffreServer, tmp_path: Path) -> None:
+    (tmp_path / "mlflow.py").write_text("raise ImportError('No module named mlflow')")
+    (tmp_path / "mlruns" / "models").mkdir(parents=True)
+    run = command(client_environment, str(tmp_path / "mlruns"), "nothing")
+    run.remove("-P")
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "pip install mlflow" in done.stderr, done.stderr
+
+
+def _arrived(server: ZaffreServer, workspace: str) -> int:
+    """How many runs of the store are here, whole or not."""
+    scope = f"{server.scope.rpartition('/')[0]}/{workspace}"
+    base = f"/tracking{scope}/api/2.0/mlflow"
+    found = server.request("POST", f"{base}/experiments/search", {"view_type": "ALL", "max_results": 100})
+    if found.status != 200:
+        return 0
+    ids = [one["experiment_id"] for one in found.json.get("experiments", [])]
+    wish = {"experiment_ids": ids, "run_view_type": "ALL", "max_results": 1000}
+    return len(server.request("POST", f"{base}/runs/search", wish).json.get("runs", []))
