@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import blob, edge, figures, job_start, lists, machine, ray_jobs, start, tracking
+from benchmarks import blob, edge, figures, job_start, lists, machine, ray_jobs, start, tracking, tracking_writes
 from benchmarks.figures import Figure
 from benchmarks.server import Server
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-ALL = ("start", "job", "blob", "edge", "tracking", "lists")
+ALL = ("start", "job", "blob", "edge", "tracking", "lists", "mlflow-writes")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +41,10 @@ def _measure(folder: Path, what: set[str], rounds: int, with_ray: bool) -> list[
         found += start.start_cpu(empty, rounds=rounds)
         found += start.idle_memory(empty)
         found += start.help_cpu(rounds=rounds)
-    if what == {"start"}:
+    if "mlflow-writes" in what:
+        _say("writing beside MLflow's server: installs it first")
+        found += tracking_writes.measure(folder, rounds=rounds)
+    if what <= {"start", "mlflow-writes"}:
         return found
     server = Server(folder / "home")
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Load: clients that each send the same request again and again over a connection of their own, kept open.
+"""Load: clients that each send request after request over a connection of their own, kept open.
 
 A slow generator makes a server look expensive: it then wakes up for every single request. So this one does little.
 """
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Target:
-    """Where requests go: a TCP port of this machine by TLS, or a unix socket by plain HTTP."""
+    """Where requests go: a TCP port of this machine, by TLS with a context; or a unix socket by plain HTTP."""
 
     port: int = 0
     context: ssl.SSLContext | None = None
@@ -29,12 +29,20 @@ class Target:
 
 @dataclass(frozen=True)
 class Outcome:
+    """`refused` of the `requests` were not answered with 200."""
+
     requests: int
     seconds: float
+    refused: int = 0
 
     @property
     def rate(self) -> float:
-        return self.requests / self.seconds
+        """What was done, a second."""
+        return (self.requests - self.refused) / self.seconds
+
+
+Requests = bytes | Callable[[], bytes]
+"""The same one again and again, or what makes the next one; it should do little."""
 
 
 class LoadError(Exception):
@@ -49,17 +57,24 @@ def message(method: str, path: str, body: bytes = b"", headers: dict[str, str] |
 
 
 def between(
-    target: Target, request: bytes, *, clients: int, requests: int, look: Callable[[], T]
+    target: Target,
+    request: Requests,
+    *,
+    clients: int,
+    requests: int,
+    look: Callable[[], T],
+    warm: int = 4,
+    tolerant: bool = False,
 ) -> tuple[T, T, Outcome]:
     """What `look` saw just before and just after `requests` in all, `clients` at a time.
 
-    Before means: when every client has its connection and has been answered a few times, so that neither handshakes nor
-    first calls are counted.
+    Before means: when every client has its connection and has been answered `warm` times, so that neither handshakes nor
+    first calls are counted. Any answer but 200 is a LoadError, or, for a `tolerant` caller, counted as refused.
     """
 
     async def work() -> tuple[T, T, Outcome]:
-        load = _Load(target, request, clients)
-        await load.run(clients * 4)
+        load = _Load(target, request, clients, tolerant)
+        await load.run(clients * warm)
         before = look()
         outcome = await load.run(requests)
         after = look()
@@ -70,9 +85,10 @@ def between(
 
 
 class _Load:
-    def __init__(self, target: Target, request: bytes, clients: int) -> None:
+    def __init__(self, target: Target, request: Requests, clients: int, tolerant: bool) -> None:
         self._target = target
-        self._request = request
+        self._tolerant = tolerant
+        self._refused = 0
         self._left = 0
         self._busy = 0
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -84,12 +100,12 @@ class _Load:
         for client in self._clients:
             if not client.connected:
                 await self._connect(client)
-        self._left, self._busy = requests, len(self._clients)
+        self._left, self._busy, self._refused = requests, len(self._clients), 0
         started = time.perf_counter()
         for client in self._clients:
             self.next(client)
         await self._done
-        return Outcome(requests, time.perf_counter() - started)
+        return Outcome(requests, time.perf_counter() - started, self._refused)
 
     def next(self, client: _Client) -> None:
         """Have the client send another one, if any are left."""
@@ -106,6 +122,12 @@ class _Load:
             task = asyncio.create_task(self._again(client))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
+
+    def refuse(self, answer: bytes) -> None:
+        """Any answer but 200."""
+        self._refused += 1
+        if not self._tolerant:
+            self.fail(LoadError(answer[:1000].decode(errors="replace")))
 
     def fail(self, error: LoadError) -> None:
         if not self._done.done():
@@ -130,14 +152,18 @@ class _Load:
             await loop.create_unix_connection(lambda: client, str(target.socket))
         else:
             await loop.create_connection(
-                lambda: client, "127.0.0.1", target.port, ssl=target.context, server_hostname="localhost"
+                lambda: client,
+                "127.0.0.1",
+                target.port,
+                ssl=target.context,
+                server_hostname="localhost" if target.context is not None else None,
             )
 
 
 class _Client(asyncio.Protocol):
-    def __init__(self, load: _Load, request: bytes) -> None:
+    def __init__(self, load: _Load, request: Requests) -> None:
         self._load = load
-        self._request = request
+        self._request = request if callable(request) else (lambda: request)
         self._transport: asyncio.Transport | None = None
         self._waiting = False
         self._received = b""
@@ -149,7 +175,7 @@ class _Client(asyncio.Protocol):
     def send(self) -> None:
         assert self._transport is not None
         self._waiting = True
-        self._transport.write(self._request)
+        self._transport.write(self._request())
 
     def close(self) -> None:
         if self._transport is not None:
@@ -178,8 +204,7 @@ class _Client(asyncio.Protocol):
             return
         answer, self._received, self._waiting = self._received[:size], b"", False
         if head[9:12] != b"200":
-            self._load.fail(LoadError(answer[:1000].decode(errors="replace")))
-            return
+            self._load.refuse(answer)
         if b"\r\nconnection: close\r\n" in head and self._transport is not None:
             self._transport.abort()
             self._transport = None

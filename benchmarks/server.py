@@ -37,8 +37,10 @@ class ServerError(Exception):
 class Server:
     """One home. `up` and `down` as often as wished; a context manager that leaves it down."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, variables: dict[str, str] | None = None) -> None:
+        """`variables` are settings of the server, as an operator gives them."""
         self.home = home
+        self._variables = variables or {}
         self._process: subprocess.Popen[str] | None = None
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115  lives as long as this object
 
@@ -56,7 +58,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._output,
-            env=environment(),
+            env={**environment(), **self._variables},
             text=True,
             start_new_session=True,
         )
