@@ -217,7 +217,7 @@ class Application:
                 *mlflow.routes(settings, tracking, models, blobs),
                 *registry_routes(settings, registries),
                 *upkeep.routes(garbage.collect),
-                *imports.routes(Imports(database, tracking)),
+                *imports.routes(Imports(database, tracking, models)),
             ],
             [blob.mount(blobs, tokens, settings, runtime, outside)],
             {"arm": arm_error, "history": arm_error, "login": login.error_form, "mlflow": mlflow.error_form},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.support import mlflow_store
 from tests.support.zaffre_server import ZaffreServer
 
+DOCS = Path(__file__).parents[2] / "docs" / "import-mlflow.md"
 NOTHING_NEW = "There was nothing new; nothing was changed."
 
 
@@ -52,21 +55,30 @@ def tracking(server: ZaffreServer, workspace: str) -> str:
 
 def test_a_file_store_with_everything_in_it_twice(client_environment: ZaffreServer, files: str) -> None:
     said = bring(client_environment, files.removeprefix("file://"), "from-files")
-    assert "6 new" in said and "3 files" in said
+    assert "6 new" in said and "7 files" in said
     there = mlflow_store.content(files)
     here = mlflow_store.content(tracking(client_environment, "from-files"))
     assert here == there
     assert len(there["train"]["runs"]) == 4 and there["old one"]["state"] == "deleted"
     assert NOTHING_NEW in bring(client_environment, files, "from-files")
     assert mlflow_store.content(tracking(client_environment, "from-files")) == there
+    models = mlflow_store.models(files)
+    assert mlflow_store.models(tracking(client_environment, "from-files")) == models
+    assert set(models["forest"][2]) == {"1", "3"} and models["forest"][2]["3"][0][2] == "Production"
 
 
 def test_a_database_and_what_is_new_in_it_since(client_environment: ZaffreServer, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "MLmodel").write_text("flavors: {}")
     with contextlib.chdir(tmp_path):  # where MLflow puts the files of a database's runs
         client = mlflow_store.fill(uri)
         bring(client_environment, uri, "from-database")
-        assert mlflow_store.content(tracking(client_environment, "from-database")) == mlflow_store.content(uri)
+        here = tracking(client_environment, "from-database")
+        assert mlflow_store.content(here) == mlflow_store.content(uri)
+        assert mlflow_store.models(here) == mlflow_store.models(uri)
+        client.set_registered_model_alias("forest", "champion", "1")
+        client.create_model_version("forest", (tmp_path / "elsewhere").as_uri())
         changed = mlflow_store.add_runs(client, "train", 1)[0]
         client.set_tag(changed, "kind", "later")
         run = client.search_runs(["0"])[0].info.run_id
@@ -75,19 +87,20 @@ def test_a_database_and_what_is_new_in_it_since(client_environment: ZaffreServer
         dry = bring(client_environment, uri, "from-database", "--dry-run")
         assert "1 new, 1 changed, 5 same" in dry and "Nothing was written." in dry
         said = bring(client_environment, uri, "from-database")
-    assert "1 new, 1 changed, 5 same" in said and "2 files" in said
-    assert mlflow_store.content(tracking(client_environment, "from-database")) == mlflow_store.content(uri)
+    assert "1 new, 1 changed, 5 same" in said and "3 files" in said
+    assert mlflow_store.content(here) == mlflow_store.content(uri)
+    assert mlflow_store.models(here) == mlflow_store.models(uri)
     assert NOTHING_NEW in bring(client_environment, uri, "from-database")
 
 
 def test_killed_again_and_again_it_goes_on(client_environment: ZaffreServer, tmp_path: Path) -> None:
     uri = (tmp_path / "mlruns").as_uri()
     client = mlflow_store.fill(uri)
-    mlflow_store.add_runs(client, "many", 30)
+    mlflow_store.add_runs(client, "many", 20)
     there = mlflow_store.content(uri)
     runs = {run for experiment in there.values() for run in experiment["runs"]}
     seen: list[int] = []
-    for wanted in (1, 9, 20, 30):
+    for wanted in (1, 15):
         process = subprocess.Popen(
             command(client_environment, uri, "killed", "--parallel", "2"),
             stdout=subprocess.DEVNULL,
@@ -109,16 +122,37 @@ def test_killed_again_and_again_it_goes_on(client_environment: ZaffreServer, tmp
     assert NOTHING_NEW in bring(client_environment, uri, "killed")
 
 
-def test_only_one_experiment_and_no_files(client_environment: ZaffreServer, files: str) -> None:
-    bring(client_environment, files, "only-one", "--experiment", "train", "--no-artifacts")
-    here = mlflow_store.content(tracking(client_environment, "only-one"))
+def test_the_commands_of_the_docs(client_environment: ZaffreServer, files: str, tmp_path: Path) -> None:
+    """Those that import from a folder: a dry run, only some experiments, all of them without files, and with them."""
+    shown = [
+        line.partition("#")[0]
+        for line in DOCS.read_text().splitlines()
+        if line.startswith("zaffre import mlflow ./mlruns")
+    ]
+    assert len(shown) == 4
+    mlflow_store.add_runs(MlflowClient(files), "tune", 1)
     there = mlflow_store.content(files)
-    assert set(here) == {"train", "Default"} and here["Default"]["runs"] == {}
+    uri = tracking(client_environment, "docs")
     first = next(iter(run for run, found in there["train"]["runs"].items() if found["files"]))
-    assert here["train"]["runs"][first]["files"] == {}
-    # Later, all of it: only the files and the rest are brought.
-    assert "3 files" in bring(client_environment, files, "only-one")
-    assert mlflow_store.content(tracking(client_environment, "only-one")) == there
+    for line in shown:
+        run = command(client_environment, "./mlruns", "docs", *shlex.split(line)[4:])
+        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, done.stderr
+        if "--dry-run" in line:
+            assert "7 new" in done.stdout and "Nothing was written." in done.stdout
+            assert set(mlflow_store.content(uri)) == {"Default"}
+        elif "--experiment" in line:
+            here = mlflow_store.content(uri)
+            assert set(here) == {"train", "tune", "Default"} and here["Default"]["runs"] == {}
+            logged = [name for name in mlflow_store.models(files, files=False) if name.startswith("m-")]
+            assert list(mlflow_store.models(uri, files=False)) == logged != []
+            assert here["train"] == there["train"]
+        elif "--no-artifacts" in line:
+            MlflowClient(files).log_text(first, "later", "later.txt")
+            assert len(mlflow_store.content(uri)["old one"]["runs"]) == 1
+            assert "later.txt" not in mlflow_store.content(uri)["train"]["runs"][first]["files"]
+    assert mlflow_store.content(uri) == mlflow_store.content(files)
+    assert mlflow_store.models(uri) == mlflow_store.models(files)
 
 
 def test_what_cannot_be_imported_is_named_and_the_rest_goes_on(client_environment: ZaffreServer, files: str) -> None:
@@ -126,8 +160,6 @@ def test_what_cannot_be_imported_is_named_and_the_rest_goes_on(client_environmen
     there = mlflow_store.content(files)
     child = next(run for run, found in there["train"]["runs"].items() if found["info"][0] == "child")
     before = tracking(client_environment, "partly")
-    from mlflow import MlflowClient
-
     # The same param with another value: here it never changes.
     MlflowClient(before).log_param(child, "clash", "here")
     client = MlflowClient(files)

@@ -7,9 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag, ViewType
 
 POINTS = 2500  # of one metric: more than goes into two requests
 OURS = "zaffre.import."
@@ -46,6 +47,7 @@ def fill(uri: str) -> MlflowClient:
     data = Dataset("wine", "d1", "local", '{"uri": "/data/wine.csv"}', schema='{"a": 1}', profile='{"rows": 3}')
     client.log_inputs(run, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
     _log_files(client, run, {"notes.txt": "hello", "deep/er/ü b.bin": "x" * 300_000, "deep/empty": ""})
+    fill_models(client, train, run)
     client.set_terminated(run, "FINISHED", 1_700_000_009_000)
     child = client.create_run(
         train, start_time=1_700_000_001_000, tags={"mlflow.parentRunId": run}, run_name="child"
@@ -62,6 +64,74 @@ def fill(uri: str) -> MlflowClient:
     client.log_metric(client.create_run(old).info.run_id, "m", 3.0)
     client.delete_experiment(old)
     return client
+
+
+def fill_models(client: MlflowClient, experiment: str, run: str) -> None:
+    """A logged model with what was measured on it, and registered models with gaps, stages and aliases."""
+    logged = client.create_logged_model(
+        experiment, "forest", source_run_id=run, tags={"t": "u"}, params={"depth": "3"}, model_type="tree"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "MLmodel").write_text("flavors: {python_function: {loader_module: x}}\n")
+        Path(folder, "data").mkdir()
+        Path(folder, "data", "model.bin").write_bytes(bytes(range(256)) * 1000)
+        client.log_model_artifacts(logged.model_id, folder)
+        client.log_artifacts(run, folder, "plain")
+    client.log_metric(run, "acc", 0.75, 17, 0, model_id=logged.model_id, dataset_name="wine", dataset_digest="d1")
+    client.log_outputs(run, [LoggedModelOutput(logged.model_id, 4)])
+    client.finalize_logged_model(logged.model_id, "READY")
+    root = client.get_run(run).info.artifact_uri
+    client.create_registered_model("forest", {"owner": "ada"}, "all the trees")
+    client.create_model_version("forest", f"{root}/plain", run, {"n": "1"}, description="the first")
+    client.create_model_version("forest", f"{root}/plain", run)
+    client.delete_model_version("forest", "2")
+    with pytest.MonkeyPatch.context() as patch:  # where MLflow looks the logged model up
+        patch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+        client.create_model_version("forest", f"models:/{logged.model_id}", run, model_id=logged.model_id)
+    client.transition_model_version_stage("forest", "3", "Production")
+    client.set_registered_model_alias("forest", "champion", "3")
+    client.create_registered_model("empty")
+
+
+def models(uri: str, *, files: bool = True) -> dict[str, Any]:
+    """What a store holds of logged and registered models, without the places of their files, but with these."""
+    client = MlflowClient(uri, uri)
+    ids = [one.experiment_id for one in client.search_experiments(view_type=ViewType.ALL)]
+    found: dict[str, Any] = {}
+    for one in client.search_logged_models(ids):
+        head = [
+            one.name,
+            one.model_type,
+            one.status,
+            one.source_run_id,
+            one.creation_timestamp,
+            one.last_updated_timestamp,
+        ]
+        points = sorted(
+            (p.key, p.value, p.timestamp, p.step, p.run_id, p.dataset_name, p.dataset_digest) for p in one.metrics or ()
+        )
+        found[one.model_id] = [head, _tags(one.tags), one.params, points]
+        found[one.model_id].append(_files_at(client, one.artifact_location) if files else None)
+    for model in client.search_registered_models():
+        aliases = {alias: str(version) for alias, version in model.aliases.items()}
+        head = [model.description or "", model.creation_timestamp, model.last_updated_timestamp, aliases]
+        quoted = model.name.replace("'", "''")
+        found[model.name] = [head, _tags(model.tags), {}]
+        for one in client.search_model_versions(f"name='{quoted}'"):
+            place = client.get_model_version_download_uri(one.name, one.version)
+            found[model.name][2][str(one.version)] = [
+                [
+                    one.description or "",
+                    one.run_id or "",
+                    one.current_stage,
+                    one.creation_timestamp,
+                    one.last_updated_timestamp,
+                ],
+                one.status,
+                _tags(one.tags),
+                _files_at(client, place) if files else None,
+            ]
+    return found
 
 
 def add_runs(client: MlflowClient, experiment: str, number: int) -> list[str]:
@@ -107,6 +177,7 @@ def _run(client: MlflowClient, run: Any, files: bool) -> dict[str, Any]:
         "params": run.data.params,
         "metrics": {key: _value(value) for key, value in run.data.metrics.items()},
         "history": history,
+        "outputs": [(one.model_id, one.step) for one in run.outputs.model_outputs] if run.outputs else [],
         "inputs": sorted(
             [one.dataset.to_dictionary(), sorted((tag.key, tag.value) for tag in one.tags)]
             for one in run.inputs.dataset_inputs
@@ -118,8 +189,12 @@ def _run(client: MlflowClient, run: Any, files: bool) -> dict[str, Any]:
 def _files(client: MlflowClient, run_id: str) -> dict[str, bytes]:
     if not client.list_artifacts(run_id):
         return {}
+    return _files_at(client, client.get_run(run_id).info.artifact_uri)
+
+
+def _files_at(client: MlflowClient, uri: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(download_artifacts(run_id=run_id, dst_path=folder, tracking_uri=client.tracking_uri))
+        root = Path(download_artifacts(uri, dst_path=folder, tracking_uri=client.tracking_uri))
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from zaffre.importing import journal
+from zaffre.importing import journal, logged_models
 from zaffre.importing.files import Files
+from zaffre.importing.registry import Registry
 from zaffre.importing.report import CHANGED, NEW, SAME, Report
 from zaffre.importing.runs import Runs
 from zaffre.importing.source import Source
@@ -18,7 +19,6 @@ from zaffre.importing.target import Target, TargetError
 from zaffre.profiles import ClientError
 
 PARENT = "mlflow.parentRunId"
-_REFUSED = (401, 403)
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +35,8 @@ class Importer:
         self._source, self._target, self._report, self._wishes = source, target, report, wishes
         self._files = Files(source, target, report, wanted=wishes.artifacts, parallel=wishes.parallel)
         self._runs = Runs(source, target, self._files, report, again=wishes.again)
+        self._models = logged_models.LoggedModels(source, target, self._files, report, again=wishes.again)
+        self._registry = Registry(source, target, self._files, report, again=wishes.again)
         self._threads = ThreadPoolExecutor(wishes.parallel, thread_name_prefix="zf-import")
 
     def run(self) -> None:
@@ -45,6 +47,9 @@ class Importer:
             here = {one["name"]: one for one in self._experiments_here()}
             for experiment in chosen:
                 self._experiment(experiment, here.get(experiment.name))
+            if not self._wishes.experiments:
+                found = self._source.registered_models()
+                self._all("registered model", ((one.name, partial(self._registry.bring, one)) for one in found))
         finally:
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._files.close()
@@ -64,12 +69,21 @@ class Importer:
         if id_ is None:
             return
         known = self._runs.known(id_) if here is not None else {}
+        models = self._source.logged_models(there.experiment_id)
+        known_models = self._models.known(id_) if here is not None and models else {}
+        self._all(
+            "logged model",
+            ((one.model_id, partial(self._models.bring, one, id_, known_models.get(one.model_id))) for one in models),
+        )
+        measured = logged_models.measured(models)
         for page in self._source.runs(there.experiment_id):
             for level in _by_depth(page):
-                self._all(
-                    (run.info.run_id, partial(self._runs.bring, run, id_, known.get(journal.run_id(run.info.run_id))))
-                    for run in level
-                )
+                work = []
+                for run in level:
+                    held = known.get(journal.run_id(run.info.run_id))
+                    points = measured.get(run.info.run_id, ())
+                    work.append((run.info.run_id, partial(self._runs.bring, run, id_, held, points)))
+                self._all("run", work)
         if there.lifecycle_stage == "deleted" and came_from_import and not self._report.dry:
             now = self._target.get("experiments/get", experiment_id=id_)["experiment"]
             if now["lifecycle_stage"] == "active":
@@ -100,16 +114,16 @@ class Importer:
         self._report.count("experiment", NEW if answer["made"] else CHANGED)
         return answer["id"], imported
 
-    def _all(self, work: Iterable[tuple[str, Callable[[], None]]]) -> None:
+    def _all(self, thing: str, work: Iterable[tuple[str, Callable[[], None]]]) -> None:
         """Do all of it at once; what fails is reported, and nothing else stops but for what would fail for everything."""
 
         def one(which: str, do: Callable[[], None]) -> None:
             try:
                 do()
             except ClientError as error:
-                if isinstance(error, TargetError) and (error.status == 0 or error.status in _REFUSED):
+                if isinstance(error, TargetError) and error.hopeless:
                     raise
-                self._report.fail("run", which, error)
+                self._report.fail(thing, which, error)
 
         started = [self._threads.submit(one, which, do) for which, do in work]
         over, rest = wait(started, return_when=FIRST_EXCEPTION)

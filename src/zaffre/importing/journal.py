@@ -26,12 +26,13 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def of_run(run: Any) -> str:
-    """The state of a run of MLflow's but for its files."""
+def of_run(run: Any, measured: Iterable[Any] = ()) -> str:
+    """The state of a run of MLflow's, with what it measured on models, but for its files."""
     info = run.info
     head = [info.run_name, info.status, info.start_time, info.end_time, info.user_id, info.lifecycle_stage]
     points = sorted((one.key, _text(one.value), one.timestamp, one.step) for one in latest(run))
-    return digest(head, run.data.tags, run.data.params, points, inputs(run), outputs(run))
+    on_models = sorted((one.model_id, one.key, _text(one.value), one.timestamp, one.step) for one in measured)
+    return digest(head, run.data.tags, run.data.params, points, inputs(run), model_inputs(run), outputs(run), on_models)
 
 
 def of_files(files: Iterable[tuple[str, int]]) -> str:
@@ -40,8 +41,7 @@ def of_files(files: Iterable[tuple[str, int]]) -> str:
 
 def of_logged_model(model: Any) -> str:
     head = [model.name, model.model_type, str(model.status), model.source_run_id, model.last_updated_timestamp]
-    points = sorted((one.run_id, one.key, _text(one.value), one.timestamp, one.step) for one in model.metrics or ())
-    return digest(head, model.tags, model.params, points)
+    return digest(head, model.tags, model.params)
 
 
 def latest(run: Any) -> list[Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -44,12 +44,15 @@ class Runs:
             found[run["info"]["run_id"]] = Known(state, run["info"]["lifecycle_stage"])
         return found
 
-    def bring(self, run: Any, experiment_id: str, known: Known | None) -> None:
-        """Raises ClientError when something of the run could not be brought; what is here stays and is taken up again."""
+    def bring(self, run: Any, experiment_id: str, known: Known | None, measured: Sequence[Any] = ()) -> None:
+        """`measured` are the points it logged for models.
+
+        Raises ClientError when something of the run could not be brought; what is here stays and is taken up again.
+        """
         info = run.info
         here = journal.run_id(info.run_id)
         files = self._files.of_run(run)
-        state, files_state = journal.of_run(run), journal.of_files(files.entries)
+        state, files_state = journal.of_run(run, measured), journal.of_files(files.entries)
         wanted, held = f"{state}.{files_state}", ("" if known is None or self._again else known.state)
         if (
             known is not None
@@ -66,20 +69,22 @@ class Runs:
         if not self._report.dry:
             if known is not None and known.lifecycle == "deleted":
                 self._target.post("runs/restore", {"run_id": here})
-            self._write(run, here, experiment_id, files, held, wanted)
+            self._write(run, here, experiment_id, files, held, wanted, measured)
             if info.lifecycle_stage == "deleted":
                 self._target.post("runs/delete", {"run_id": here})
         self._report.count("run", became)
 
-    def _write(self, run: Any, here: str, experiment_id: str, files: Listing, held: str, wanted: str) -> None:
+    def _write(
+        self, run: Any, here: str, experiment_id: str, files: Listing, held: str, wanted: str, measured: Sequence[Any]
+    ) -> None:
         held_state, _, held_files = held.partition(".")
         state, _, files_state = wanted.partition(".")
         if held_state != state:
             self._head(run, here, experiment_id)
             self._links(run, here)
         if held_files != files_state:
-            self._files.bring(files, f"ExperimentRun/dcid.{here}")
-        points = self._points(run) if held_state != state else iter(())
+            self._files.bring(files, f"ExperimentRun/dcid.{here}", again=self._again)
+        points = self._points(run, measured) if held_state != state else iter(())
         done = {"tags": [{"key": journal.STATE, "value": wanted}]}
         page = list(islice(points, POINTS_A_REQUEST))
         while page:
@@ -114,15 +119,18 @@ class Runs:
         for page in _paged(journal.outputs(run), LINKS_A_REQUEST):
             self._target.post("runs/outputs", {"run_id": here, "models": page})
 
-    def _points(self, run: Any) -> Iterator[dict[str, Any]]:
-        for one in self._source.points(run):
-            yield point(one.key, one.value, one.timestamp, one.step)
+    def _points(self, run: Any, measured: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        for one in chain(self._source.points(run), measured):
+            yield point(one)
 
 
-def point(key: str, value: float, timestamp: int, step: int, model_id: str | None = None) -> dict[str, Any]:
+def point(one: Any) -> dict[str, Any]:
     """A metric as MLflow's JSON has it."""
-    found: dict[str, Any] = {"key": key, "value": number(value), "timestamp": timestamp, "step": step}
-    return found | ({"model_id": model_id} if model_id else {})
+    found: dict[str, Any] = {"key": one.key, "value": number(one.value), "timestamp": one.timestamp, "step": one.step}
+    for name in ("model_id", "dataset_name", "dataset_digest"):
+        if value := getattr(one, name, None):
+            found[name] = value
+    return found
 
 
 def number(value: float) -> float | str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -18,6 +19,9 @@ T = TypeVar("T")
 RUNS_A_PAGE = 500
 EXPERIMENTS_A_PAGE = 500
 CONNECT_S = 20.0
+MODELS_A_PAGE = 100
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
+_UNKNOWN = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _NEEDED = "Install it beside Zaffre (`pip install mlflow`), or run this from an environment that has both."
 
@@ -48,6 +52,7 @@ class Source:
         mlflow.set_registry_uri(self.uri)
         try:
             self.client = mlflow.MlflowClient(self.uri, self.uri)
+            self._has_logged_models = hasattr(self.client, "search_logged_models")
             self.asked(self._search_experiments, None, 1)
         except ImportError as error:
             raise ClientError(f"MLflow cannot read {self.name}: {error}. {_NEEDED}") from None
@@ -71,6 +76,36 @@ class Source:
         for key in sorted(run.data.metrics):
             yield from self.asked(self.client.get_metric_history, run.info.run_id, key)
 
+    def run(self, run_id: str) -> Any | None:
+        return self._present(self.client.get_run, run_id)
+
+    def logged_models(self, experiment_id: str) -> list[Any]:
+        """Those of an experiment; MLflow 2 has none."""
+        if not self._has_logged_models:
+            return []
+        try:
+            return list(self._pages(partial(self._search_logged_models, experiment_id)))
+        except SourceError as error:
+            if error.code not in _UNKNOWN:
+                raise
+            self._has_logged_models = False
+            return []
+
+    def logged_model(self, model_id: str) -> Any | None:
+        return self._present(self.client.get_logged_model, model_id) if self._has_logged_models else None
+
+    def registered_models(self) -> list[Any]:
+        return list(self._pages(self._search_registered_models))
+
+    def versions(self, name: str) -> list[Any]:
+        """The versions of a registered model."""
+        quoted = name.replace("'", "''")
+        return list(self._pages(partial(self._search_versions, f"name='{quoted}'")))
+
+    def download_uri(self, version: Any) -> str:
+        """Where the files of a model's version are."""
+        return str(self.asked(self.client.get_model_version_download_uri, version.name, version.version))
+
     def artifacts(self, uri: str) -> Any:
         """MLflow's own reader of the files below an address."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -86,6 +121,24 @@ class Source:
         order = ["attributes.start_time ASC"]
         return self.client.search_runs([experiment_id], "", 3, RUNS_A_PAGE, order, token)
 
+    def _search_logged_models(self, experiment_id: str, token: str | None) -> Any:
+        return self.client.search_logged_models([experiment_id], page_token=token)
+
+    def _search_registered_models(self, token: str | None) -> Any:
+        return self.client.search_registered_models(max_results=MODELS_A_PAGE, page_token=token)
+
+    def _search_versions(self, filter_: str, token: str | None) -> Any:
+        return self.client.search_model_versions(filter_, max_results=MODELS_A_PAGE, page_token=token)
+
+    def _present(self, ask: Callable[[str], Any], id_: str) -> Any | None:
+        """What is there; None for what is not."""
+        try:
+            return self.asked(ask, id_)
+        except SourceError as error:
+            if error.code not in _ABSENT:
+                raise
+            return None
+
     def _pages(self, ask: Callable[[str | None], Any]) -> Iterator[Any]:
         token: str | None = None
         while True:
@@ -100,11 +153,16 @@ class Source:
         try:
             return ask(*arguments)
         except self._failure as error:
-            raise SourceError(f"{self.name}: {_first_line(error)}") from error
+            code = str(getattr(error, "error_code", ""))
+            raise SourceError(f"{self.name}: {_first_line(error)}", code) from error
 
 
 class SourceError(ClientError):
-    """What is imported from did not answer a question."""
+    """What is imported from did not answer a question. `code` is MLflow's."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def without_password(uri: str) -> str:

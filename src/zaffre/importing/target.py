@@ -25,11 +25,16 @@ _MOST_TOLD = 500
 
 
 class TargetError(ClientError):
-    """The server refused something. `status` is 0 when it could not be reached for PATIENCE_S."""
+    """The server refused something. `status` is 0 when it could not be reached, not even for PATIENCE_S."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether everything else would fail as well."""
+        return self.status in (0, 401, 403)
 
 
 class Target:
@@ -56,6 +61,15 @@ class Target:
 
     def get(self, operation: str, **query: str) -> dict[str, Any]:
         return self._json("GET", f"{self.tracking}/api/2.0/mlflow/{operation}?{urlencode(query)}", None)
+
+    def find(self, operation: str, **query: str) -> dict[str, Any] | None:
+        """Like `get`; None for what is not here."""
+        try:
+            return self.get(operation, **query)
+        except TargetError as error:
+            if error.status != 404:
+                raise
+            return None
 
     def pages(self, operation: str, of: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Everything a search finds; `of` is the field that holds a page."""

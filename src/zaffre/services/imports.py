@@ -11,15 +11,22 @@ from typing import Any
 import msgspec
 
 from zaffre.errors import Conflict, InvalidInput
+from zaffre.services.registered_models import MODELS, STAGES, VERSIONS, RegisteredModels
 from zaffre.services.tracking import Tracking, words
-from zaffre.services.tracking.experiments import DEFAULT_ID, DEFAULT_NAME
+from zaffre.services.tracking.experiments import ACTIVE, DEFAULT_ID, DEFAULT_NAME
+from zaffre.services.tracking.logged_models import FAILED, PENDING, READY
 from zaffre.services.tracking.runs import MLFLOW, apply_tags
+from zaffre.services.workspaces import Workspace
 from zaffre.store import imports
+from zaffre.store import resources as rows
 from zaffre.store.database import Database
 from zaffre.store.tracking import experiments as experiment_store
+from zaffre.store.tracking import models as model_store
 from zaffre.store.tracking import runs as run_store
 from zaffre.store.tracking.records import Experiment, NewRun
 from zaffre.store.unit import Actor, Unit
+
+STATUSES = (PENDING, READY, FAILED, "LOGGED_MODEL_STATUS_UNSPECIFIED")
 
 
 class ImportedExperiment(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,10 +53,55 @@ class ImportedRun(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, str]
 
 
+class ImportedLoggedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """`status` is MLflow's word, such as LOGGED_MODEL_READY."""
+
+    id: str
+    experiment_id: str
+    name: str
+    status: str
+    status_message: str | None
+    model_type: str | None
+    source_run: str | None
+    created_at: int | None
+    modified_at: int | None
+    tags: dict[str, str]
+    params: dict[str, str]
+
+
+class ImportedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered model. `aliases` name versions that are here."""
+
+    name: str
+    description: str | None
+    created_at: int | None
+    modified_at: int | None
+    tags: dict[str, str]
+    aliases: dict[str, str]
+
+
+class ImportedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of a registered model that is here; `source` is a place of this server. `stage` is MLflow's word."""
+
+    name: str
+    version: str
+    source: str
+    run_id: str | None
+    run_link: str | None
+    model_id: str | None
+    description: str | None
+    stage: str
+    user: str
+    created_at: int | None
+    modified_at: int | None
+    tags: dict[str, str]
+
+
 class Imports:
-    def __init__(self, database: Database, tracking: Tracking) -> None:
+    def __init__(self, database: Database, tracking: Tracking, models: RegisteredModels) -> None:
         self._database = database
         self._tracking = tracking
+        self._models = models
 
     async def experiment(self, actor: Actor, scope: str, given: ImportedExperiment) -> tuple[Experiment, bool]:
         """The experiment of that name, made where there is none, with those tags; and whether it was made now."""
@@ -59,8 +111,7 @@ class Imports:
             made = found is None
             if found is None:
                 found = self._make_experiment(unit, scope, given)
-                times = {"created_at": given.created_at, "modified_at": given.modified_at}
-                imports.set_experiment(unit, found.pk, **{key: at for key, at in times.items() if at is not None})
+                imports.set_experiment(unit, found.pk, **_times(given))
                 unit.audit(actor, "workspaces/experiments/write", f"{scope}/experiments/{found.id}")
                 unit.emit(scope, "experiments", found.id)
             experiment_store.set_tags(unit, found.pk, given.tags)
@@ -114,6 +165,104 @@ class Imports:
 
         return await self._database.write(work)
 
+    async def logged_model(self, actor: Actor, scope: str, given: ImportedLoggedModel) -> tuple[str, bool]:
+        """Make the model, or bring it up to date; its lifecycle, and whether it was made now. A deleted one stays as it is."""
+        if given.status not in STATUSES:
+            raise InvalidInput(
+                f"Field 'status': '{given.status[:50]}' is not one of {', '.join(STATUSES)}.", target="status"
+            )
+
+        def work(unit: Unit) -> tuple[str, bool]:
+            held = model_store.get(unit.conn, scope, given.id, lock=True)
+            if held is not None and held.lifecycle != ACTIVE:
+                return held.lifecycle, False
+            if held is None:
+                model_store.insert(
+                    unit,
+                    scope,
+                    given.id,
+                    self._tracking.experiments.named(unit, scope, given.experiment_id).pk,
+                    given.name,
+                    given.status,
+                    model_type=given.model_type,
+                    source_run=given.source_run,
+                    params=given.params,
+                    tags=given.tags,
+                )
+                unit.audit(actor, "workspaces/experiments/models/write", f"{scope}/loggedModels/{given.id}")
+            else:
+                tags, params = {**held.tags, **given.tags}, {**held.params, **given.params}
+                model_store.update(unit, held.pk, name=given.name, status=given.status, tags=tags, params=params)
+            made = model_store.get(unit.conn, scope, given.id)
+            assert made is not None, "the model was inserted or found in this transaction"
+            imports.set_logged_model(unit, made.pk, status_message=given.status_message, **_times(given))
+            unit.emit(scope, "loggedModels", given.id)
+            return made.lifecycle, held is None
+
+        return await self._database.write(work)
+
+    async def registered_model(self, actor: Actor, workspace: Workspace, given: ImportedModel) -> bool:
+        """Make the model, or bring it up to date; whether it was made now. Raises Conflict for a name in another case."""
+        try:
+            await self._models.create(actor, workspace, given.name, given.description, given.tags)
+            made = True
+        except Conflict:
+            made = False
+
+        def work(unit: Unit) -> None:
+            row = rows.get(unit.conn, workspace.id, MODELS, given.name, lock=True)
+            if row is None or row.name != given.name:
+                other = f"'{row.name}' is here, and its name differs in case only" if row else "it was deleted just now"
+                raise Conflict(f"The model '{given.name}' cannot be imported: {other}.", target="name")
+            properties = row.body["properties"]
+            new: dict[str, Any] = {"tags": {**(properties.get("tags") or {}), **given.tags}}
+            if given.description is not None:
+                new["description"] = given.description
+            for alias, version in given.aliases.items():
+                if rows.get(unit.conn, workspace.id, VERSIONS, version, given.name) is None:
+                    raise InvalidInput(
+                        f"The alias '{alias}' names version {version}, which is not here.", target="aliases"
+                    )
+            known = row.server.get("mlflow", {})
+            server = {**row.server, "mlflow": {**known, "aliases": {**known.get("aliases", {}), **given.aliases}}}
+            rows.update(unit, None, row.pk, body={**row.body, "properties": {**properties, **new}}, server=server)
+            imports.set_resource(unit, row.pk, **_times(given))
+            unit.emit(workspace.id, MODELS, row.name)
+
+        await self._database.write(work)
+        return made
+
+    async def model_version(self, actor: Actor, workspace: Workspace, given: ImportedVersion) -> None:
+        """Make the version, or bring it up to date. Raises Conflict when its number is taken by another content."""
+        if given.stage not in STAGES:
+            raise InvalidInput(
+                f"Field 'stage': '{given.stage[:50]}' is not one of {', '.join(STAGES)}.", target="stage"
+            )
+        container, row = await self._models.create_version(
+            actor,
+            workspace,
+            given.name,
+            given.source,
+            run_id=given.run_id,
+            run_link=given.run_link,
+            model_id=given.model_id,
+            description=given.description,
+            tags=given.tags,
+            version=given.version,
+        )
+
+        def work(unit: Unit) -> None:
+            fresh = rows.by_pk(unit.conn, row.pk, lock=True)
+            if fresh is None:
+                raise Conflict(f"Version {given.version} of '{given.name}' was deleted just now.", target="version")
+            stage = None if given.stage == "None" else given.stage
+            properties = {**fresh.body["properties"], "stage": stage}
+            rows.update(unit, None, row.pk, body={**fresh.body, "properties": properties})
+            imports.set_resource(unit, row.pk, **({"created_by": given.user} if given.user else {}), **_times(given))
+            unit.emit(workspace.id, MODELS, container.name)
+
+        await self._database.write(work)
+
     def _make_experiment(self, unit: Unit, scope: str, given: ImportedExperiment) -> Experiment:
         # 0 is what clients log to that named no experiment: nobody else's becomes that by an import.
         free = given.id if (given.id == DEFAULT_ID) == (given.name == DEFAULT_NAME) else ""
@@ -123,3 +272,9 @@ class Imports:
         made = experiment_store.by_name(unit.conn, scope, given.name)
         assert made is not None, "the experiment was inserted or found in this transaction"
         return made
+
+
+def _times(given: ImportedExperiment | ImportedLoggedModel | ImportedModel | ImportedVersion) -> dict[str, int]:
+    """The times it had there, as far as they are known."""
+    times = {"created_at": given.created_at, "modified_at": given.modified_at}
+    return {key: at for key, at in times.items() if at is not None}

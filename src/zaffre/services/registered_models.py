@@ -146,8 +146,12 @@ class RegisteredModels:
         model_id: str | None,
         description: str | None,
         tags: dict[str, str],
+        version: str | None = None,
     ) -> tuple[Row, Row]:
-        """The next version of a model that exists; answers the container and the version."""
+        """The next version of a model that exists, or the one of that number; answers the container and the version.
+
+        Raises Conflict when the number is taken by another content.
+        """
         _refuse_prompt(tags)
         found = await self._sources.resolve(workspace, source)
         run_id, model_id = run_id or found.run_id, model_id or found.model_id
@@ -173,7 +177,7 @@ class RegisteredModels:
         def work(unit: Unit) -> tuple[Row, Row]:
             container = self._model(unit.conn, workspace, name, lock=True).row
             row, _ = assets.put_version(
-                unit, actor, workspace.id, MODELS, container.name, None, body, server, kind.fingerprint(body)
+                unit, actor, workspace.id, MODELS, container.name, version, body, server, kind.fingerprint(body)
             )
             lineage.refuse_if_lost(unit, workspace.id, seen)
             return container, row
