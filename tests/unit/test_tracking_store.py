@@ -59,7 +59,7 @@ def test_the_newest_point_wins_by_step_then_time_then_value(
         Point(key="m", value=2.0, timestamp=5, step=2),
     ]
     for index in order:
-        database.write_now(lambda unit, index=index: metrics.log(unit, run, [points[index]]))
+        database.write_now(lambda unit, index=index: metrics.log(unit, [(run, [points[index]])]))
     assert latest(database, run)["m"] == points[2]
     assert database.read_now(lambda conn: metrics.history(conn, run, "m")) == points
 
@@ -69,7 +69,7 @@ def test_a_batch_that_is_sent_twice_changes_nothing(database: Database, experime
     batch = [Point(key=f"m{n % 3}", value=float(n), timestamp=n, step=n // 3) for n in range(300)]
     batch += [Point(key="nan", value=math.nan, timestamp=1), Point(key="inf", value=-math.inf, timestamp=1)]
     for _ in range(2):
-        database.write_now(lambda unit: metrics.log(unit, run, batch))
+        database.write_now(lambda unit: metrics.log(unit, [(run, batch)]))
     assert len(database.read_now(lambda conn: metrics.history(conn, run, "m0"))) == 100
     found = latest(database, run)
     assert found["m2"] == batch[299]
@@ -80,7 +80,7 @@ def test_a_batch_that_is_sent_twice_changes_nothing(database: Database, experime
 def test_a_history_goes_on_where_its_page_ended(database: Database, experiment: int) -> None:
     run = make_run(database, experiment, "r")
     points = [Point(key="m", value=v, timestamp=1, step=s) for s in range(5) for v in (-math.inf, 0.5, math.nan)]
-    database.write_now(lambda unit: metrics.log(unit, run, points))
+    database.write_now(lambda unit: metrics.log(unit, [(run, points)]))
     whole = database.read_now(lambda conn: metrics.history(conn, run, "m"))
     assert len(whole) == 15
     found: list[Point] = []
@@ -98,7 +98,7 @@ def test_metrics_of_a_model_are_found_in_every_run_that_measured_it(database: Da
     for run, value in ((first, 0.1), (second, 0.2)):
         old = Point(key="m", value=value, timestamp=1, step=1, model_id="m-1", dataset=("d", "x"))
         new = Point(key="m", value=value + 1, timestamp=1, step=2, model_id="m-1", dataset=("d", "x"))
-        database.write_now(lambda unit, run=run, both=(new, old): metrics.log(unit, run, both))
+        database.write_now(lambda unit, run=run, both=(new, old): metrics.log(unit, [(run, both)]))
     found = database.read_now(lambda conn: metrics.of_models(conn, SCOPE, ["m-1", "m-2"]))
     assert {(one.run_id, one.point.value) for one in found["m-1"]} == {("r1", 1.1), ("r2", 1.2)}
     assert found["m-1"][0].point.dataset == ("d", "x")
@@ -177,7 +177,7 @@ def five(database: Database, experiment: int) -> int:
 
         def work(unit, run=run, value=value, id_=id_):
             if value is not None:
-                metrics.log(unit, run, [Point(key="m", value=value, timestamp=1)])
+                metrics.log(unit, [(run, [Point(key="m", value=value, timestamp=1)])])
             runs.put_params(unit, run, [("p", f"x_{id_}")])
             if id_ == "e":
                 runs.update(unit, run, lifecycle="deleted")

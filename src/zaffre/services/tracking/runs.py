@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.errors import Conflict, InvalidInput, NotFound
+from zaffre.errors import Conflict, InvalidInput, NotFound, ZaffreError
 from zaffre.services.tracking import filters, paging, words
 from zaffre.services.tracking.experiments import ACTIVE, DELETED, Experiments
 from zaffre.services.tracking.names import two_words
 from zaffre.store.database import Database
+from zaffre.store.together import Together
 from zaffre.store.tracking import experiments as experiment_store
 from zaffre.store.tracking import metrics, sampling, search
 from zaffre.store.tracking import runs as store
@@ -26,6 +27,9 @@ from zaffre.store.unit import Actor, Unit, decode, encode
 JOB, MLFLOW = "job", "mlflow"
 RUN_NAME, NOTE, PARENT = "mlflow.runName", "mlflow.note.content", "mlflow.parentRunId"
 LOGGED_MODELS = "mlflow.log-model.history"
+
+
+_Logged = tuple[str, str, Sequence[Point]]  # scope, run, points
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +44,7 @@ class Runs:
     def __init__(self, database: Database, experiments: Experiments) -> None:
         self._database = database
         self._experiments = experiments
+        self._points: Together[_Logged, None] = Together(database, _log_points)
 
     # ---- inside somebody's transaction
     def create(self, unit: Unit, new: NewRun, experiment: Experiment | None = None) -> Run:
@@ -184,6 +189,9 @@ class Runs:
 
     async def log(self, scope: str, run_id: str, batch: Batch) -> None:
         """Log all of the batch or nothing. Raises InvalidInput when a param is there with another value."""
+        if not batch.params and not batch.tags:
+            await self._points.write((scope, run_id, batch.metrics))
+            return
 
         def work(unit: Unit) -> None:
             pk, _ = self._active(unit, scope, run_id)
@@ -195,9 +203,8 @@ class Runs:
                     f"value='{_short(kept)}' for run ID='{run_id}'. Attempted logging new value '{_short(other)}'.",
                     target=key,
                 )
-            metrics.log(unit, pk, batch.metrics)
+            metrics.log(unit, [(pk, batch.metrics)])
             apply_tags(unit, scope, pk, batch.tags)
-            unit.ring("metrics", run_id)
 
         await self._database.write(work)
 
@@ -305,16 +312,39 @@ class Runs:
 
     @staticmethod
     def _active(unit: Unit, scope: str, run_id: str) -> tuple[int, str]:
-        found = store.find(unit.conn, scope, run_id)
-        if found is None:
-            raise _missing(run_id)
-        pk, lifecycle, origin = found
-        if lifecycle != ACTIVE:
-            raise InvalidInput(
-                f"The run {run_id} must be in the 'active' state. Current state is {lifecycle}; restore it first.",
-                target="run_id",
-            )
-        return pk, origin
+        found = _as_active(run_id, store.find(unit.conn, scope, run_id))
+        if isinstance(found, ZaffreError):
+            raise found
+        return found
+
+
+def _as_active(run_id: str, found: tuple[int, str, str] | None) -> tuple[int, str] | ZaffreError:
+    """The key and origin of a run that may be written to, or why it may not."""
+    if found is None:
+        return _missing(run_id)
+    pk, lifecycle, origin = found
+    if lifecycle != ACTIVE:
+        return InvalidInput(
+            f"The run {run_id} must be in the 'active' state. Current state is {lifecycle}; restore it first.",
+            target="run_id",
+        )
+    return pk, origin
+
+
+def _log_points(unit: Unit, logged: Sequence[_Logged]) -> list[ZaffreError | None]:
+    """Points of many runs at once."""
+    found = store.find_many(unit.conn, [(scope, run_id) for scope, run_id, _ in logged])
+    results: list[ZaffreError | None] = []
+    wanted: list[tuple[int, Sequence[Point]]] = []
+    for scope, run_id, points in logged:
+        run = _as_active(run_id, found.get((scope, run_id)))
+        if isinstance(run, ZaffreError):
+            results.append(run)
+            continue
+        wanted.append((run[0], points))
+        results.append(None)
+    metrics.log(unit, wanted)
+    return results
 
 
 def apply_tags(unit: Unit, scope: str, pk: int, tags: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ listing and sorting runs never reads a history.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,15 +15,14 @@ import sqlalchemy as sa
 
 from zaffre.store import tables
 from zaffre.store.tracking.records import ModelPoint, Point
-from zaffre.store.tracking.sql import chunks, fetch_raw, run_raw
+from zaffre.store.tracking.sql import chunks, fetch_raw, insert_rows
 from zaffre.store.unit import Unit
 
 _t = tables.metrics
 _latest = tables.latest_metrics
 
-_COLUMNS = (
-    '("run", "key", "step", "timestamp", "value", "is_nan", "model_id", "dataset") VALUES (?, ?, ?, ?, ?, ?, ?, ?)'
-)
+_COLUMNS = '("run", "key", "step", "timestamp", "value", "is_nan", "model_id", "dataset") VALUES'
+_TYPES = ("bigint", "text", "bigint", "bigint", "float8", "boolean", "text", "text")
 _INSERT = f'INSERT INTO "metrics" {_COLUMNS} ON CONFLICT DO NOTHING'
 _UPSERT_LATEST = f"""INSERT INTO "latest_metrics" {_COLUMNS}
 ON CONFLICT ("run", "key") DO UPDATE SET "step" = excluded."step", "timestamp" = excluded."timestamp",
@@ -47,13 +46,13 @@ _Row = tuple[int, str, int, int, float, bool, str, str]
 Place = tuple[int, int, float, bool]
 
 
-def log(unit: Unit, run: int, points: Sequence[Point]) -> None:
-    """Add `points` to the run with the key `run`."""
-    rows = [_row(run, point) for point in points]
+def log(unit: Unit, logged: Iterable[tuple[int, Sequence[Point]]]) -> None:
+    """Add points to runs, each by its key. Sorted, so that two writers take PostgreSQL's locks in the same order."""
+    rows = sorted(_row(run, point) for run, points in logged for point in points)
     if not rows:
         return
-    run_raw(unit.conn, _INSERT, rows)
-    run_raw(unit.conn, _UPSERT_LATEST, rows if len(rows) == 1 else _newest(rows))
+    insert_rows(unit.conn, _INSERT, _TYPES, rows)
+    insert_rows(unit.conn, _UPSERT_LATEST, _TYPES, _newest(rows))
 
 
 def latest(conn: sa.Connection, runs: Sequence[int]) -> dict[int, list[Point]]:
@@ -120,13 +119,8 @@ def _row(run: int, point: Point) -> _Row:
 
 
 def _newest(rows: list[_Row]) -> list[_Row]:
-    """The newest row of each key. Sorted, so that two writers take PostgreSQL's row locks in the same order."""
-    newest: dict[str, _Row] = {}
-    for row in rows:
-        held = newest.get(row[1])
-        if held is None or row[2:5] > held[2:5]:
-            newest[row[1]] = row
-    return [newest[key] for key in sorted(newest)]
+    """Of rows in their order, the last of each run and key."""
+    return list({row[:2]: row for row in rows}.values())
 
 
 def _point(row: Sequence[Any]) -> Point:

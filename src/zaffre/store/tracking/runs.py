@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,6 +44,8 @@ _INSERT = (
     f"VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING RETURNING pk"
 )
 _FIND = 'SELECT "pk", "lifecycle", "origin" FROM "runs" WHERE "scope" = ? AND "id" = ?'
+_FIND_MANY = """SELECT "scope", "id", "pk", "lifecycle", "origin" FROM "runs"
+JOIN unnest(?::text[], ?::text[]) AS asked ("scope", "id") USING ("scope", "id")"""
 _SET_TAG = """INSERT INTO "run_tags" ("run", "key", "value") VALUES (?, ?, ?)
 ON CONFLICT ("run", "key") DO UPDATE SET "value" = excluded."value" """
 _PUT_PARAM = 'INSERT INTO "run_params" ("run", "key", "value") VALUES (?, ?, ?) ON CONFLICT DO NOTHING'
@@ -57,6 +59,16 @@ def find(conn: sa.Connection, scope: str, id_: str) -> tuple[int, str, str] | No
     """(pk, lifecycle, origin) of a run; the cheap question every write begins with."""
     rows = fetch_raw(conn, _FIND, (scope, id_))
     return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+
+
+def find_many(conn: sa.Connection, asked: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, str, str]]:
+    """The same for many, by (scope, id); those that are not there are left out."""
+    wanted = list(dict.fromkeys(asked))
+    if conn.dialect.name == "sqlite" or len(wanted) == 1:
+        one_by_one = {key: find(conn, *key) for key in wanted}
+        return {key: found for key, found in one_by_one.items() if found is not None}
+    rows = fetch_raw(conn, _FIND_MANY, ([scope for scope, _ in wanted], [id_ for _, id_ in wanted]))
+    return {(scope, id_): (pk, lifecycle, origin) for scope, id_, pk, lifecycle, origin in rows}
 
 
 def hold(conn: sa.Connection, scope: str, id_: str) -> bool:

@@ -30,6 +30,21 @@ def run_raw(conn: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]
         conn.exec_driver_sql(statement.replace("?", "%s"), list(rows) if len(rows) != 1 else rows[0])
 
 
+def insert_rows(conn: sa.Connection, statement: str, types: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Execute `INSERT … VALUES ON CONFLICT …`, in which `VALUES` stands for all `rows`; `types` are PostgreSQL's.
+
+    On PostgreSQL it is one statement whose parameters are columns: its text is the same for any number of rows, and the
+    way to the server is gone once.
+    """
+    before, word, after = statement.partition("VALUES")
+    if conn.dialect.name == "sqlite":
+        run_raw(conn, f"{before}{word} ({', '.join('?' * len(types))}){after}", rows)
+        return
+    columns = ", ".join(f"%s::{type_}[]" for type_ in types)
+    values = tuple(list(column) for column in zip(*rows, strict=True))
+    conn.exec_driver_sql(f"{before}SELECT * FROM unnest({columns}){after}", values)
+
+
 def fetch_raw(conn: sa.Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
     """The rows a text with `?` for each value answers, as tuples."""
     if conn.dialect.name == "sqlite":
