@@ -44,7 +44,7 @@ def add(unit: Unit, id_: str, *, actor: Actor = PLATFORM, server: Any = None, jo
         scope=WORKSPACE.id, id=id_, experiment=experiment.pk, origin="job" if job else "mlflow", status="Completed",
         display_name=id_, user="u", **values,
     )  # fmt: skip
-    pk = runs.insert(unit, new)
+    (pk,) = runs.insert(unit, [new])
     assert pk is not None
     if job:
         body = {"properties": {"jobType": "Command", "outputs": {"x": output}}}

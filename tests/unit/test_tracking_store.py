@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import msgspec
 import pytest
 
 from tests.support.databases import database, postgres_url
@@ -30,7 +31,7 @@ def make_run(database: Database, experiment: int, id_: str, **values) -> int:
     new = {"origin": "mlflow", "status": "Running", "display_name": id_, "user": "u", **values}
 
     def work(unit):
-        assert runs.insert(unit, NewRun(scope=SCOPE, id=id_, experiment=experiment, **new))
+        assert runs.insert(unit, [NewRun(scope=SCOPE, id=id_, experiment=experiment, **new)])[0]
         return runs.find(unit.conn, SCOPE, id_)[0]
 
     return database.write_now(work)
@@ -132,14 +133,12 @@ def test_a_run_is_read_with_all_that_was_logged_to_it(database: Database, experi
     assert (found.tags, found.params, found.links) == ({"t": "2", "u": "3"}, {"p": "1"}, links)
     assert (found.head.properties, found.head.error, found.head.description) == ({"p": "q"}, {"code": "X"}, "d")
     assert (found.head.started_at, found.head.ordered_at, found.head.experiment_name) == (7, 7, "first")
-    assert not database.write_now(
-        lambda unit: runs.insert(
-            unit,
-            NewRun(
-                scope=SCOPE, id="r", experiment=experiment, origin="job", status="NotStarted", display_name="", user=""
-            ),
-        )
+    again = NewRun(
+        scope=SCOPE, id="r", experiment=experiment, origin="job", status="NotStarted", display_name="", user=""
     )
+    other = msgspec.structs.replace(again, id="other")
+    held, made = database.write_now(lambda unit: runs.insert(unit, [again, other]))
+    assert held is None and made is not None
 
 
 def test_only_one_of_two_transitions_wins(database: Database, experiment: int) -> None:
@@ -245,7 +244,7 @@ def test_many_runs_are_read_in_a_few_queries(database: Database, experiment: int
                 user="u",
                 tags={"n": str(number)},
             )
-            runs.insert(unit, new)
+            runs.insert(unit, [new])
 
     database.write_now(work)
     heads = [

@@ -141,7 +141,7 @@ class Imports:
                     started_at=given.started_at,
                     tags=given.tags,
                 )
-                pk = self._tracking.runs.create(unit, new, experiment).head.pk
+                pk = self._tracking.runs.create(unit, new).head.pk
                 unit.audit(actor, "workspaces/experiments/runs/write", f"{scope}/runs/{given.id}")
             else:
                 pk, _, origin = held

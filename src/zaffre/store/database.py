@@ -171,6 +171,7 @@ class _SqliteWriter:
         conn.exec_driver_sql("SAVEPOINT unit")
         try:
             result = work(unit)
+            unit.finish()
         except Exception as error:  # whatever a unit raises belongs to its caller, not to the batch
             if _is_fatal(error):
                 raise
@@ -206,6 +207,7 @@ class _PostgresWriter:
                 with self._database.engine.begin() as conn:
                     unit = Unit(conn, self._database.runtime.now())
                     result = work(unit)
+                    unit.finish()
                     if unit.bells and self._database.others is not None:
                         self._database.others.tell(conn, unit.bells)
             except sa.exc.DBAPIError as error:

@@ -8,7 +8,12 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.store import tables
+from zaffre.store.raw import insert_rows
+
+_AUDIT = 'INSERT INTO "audit" ("at", "who", "action", "target", "outcome", "source", "request_id", "detail") VALUES'
+_AUDIT_TYPES = ("bigint", *("text",) * 7)
+_EVENTS = 'INSERT INTO "events" ("at", "scope", "topic", "key", "data") VALUES'
+_EVENT_TYPES = ("bigint", *("text",) * 4)
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,30 +38,28 @@ class Unit:
         self.conn = conn
         self.now = now
         self.bells: set[tuple[str, str]] = set()
+        self._audit: list[tuple[Any, ...]] = []
+        self._events: list[tuple[Any, ...]] = []
 
     def audit(
         self, actor: Actor, action: str, target: str, outcome: str = "allowed", detail: Mapping[str, Any] | None = None
     ) -> None:
         """Record who did what. Written with the change itself, so there is never one without the other."""
-        self.conn.execute(
-            sa.insert(tables.audit).values(
-                at=self.now,
-                who=actor.name,
-                action=action,
-                target=target,
-                outcome=outcome,
-                source=actor.source,
-                request_id=actor.request_id,
-                detail=encode(detail or {}),
-            )
+        self._audit.append(
+            (self.now, actor.name, action, target, outcome, actor.source, actor.request_id, encode(detail or {}))
         )
 
     def emit(self, scope: str, topic: str, key: str, data: Mapping[str, Any] | None = None) -> None:
         """Record an event for listeners and ring `topic`'s bell once the transaction is on disk."""
-        self.conn.execute(
-            sa.insert(tables.events).values(at=self.now, scope=scope, topic=topic, key=key, data=encode(data or {}))
-        )
+        self._events.append((self.now, scope, topic, key, encode(data or {})))
         self.ring(topic, key)
+
+    def finish(self) -> None:
+        """Write what was recorded and emitted, at the end of the unit: all of a kind in one statement."""
+        if self._audit:
+            insert_rows(self.conn, _AUDIT, _AUDIT_TYPES, self._audit)
+        if self._events:
+            insert_rows(self.conn, _EVENTS, _EVENT_TYPES, self._events)
 
     def ring(self, topic: str, key: str = "") -> None:
         """Wake whoever listens to `topic`, after the commit. A bell carries no truth: the listener reads the store."""

@@ -11,25 +11,21 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.errors import Conflict, InvalidInput, NotFound, ZaffreError
-from zaffre.services.tracking import filters, paging, words
-from zaffre.services.tracking.experiments import ACTIVE, DELETED, Experiments
-from zaffre.services.tracking.names import two_words
+from zaffre.errors import InvalidInput, NotFound, ZaffreError
+from zaffre.services.tracking import filters, making, paging, words
+from zaffre.services.tracking.experiments import DELETED, Experiments
 from zaffre.store.database import Database
 from zaffre.store.together import Together
 from zaffre.store.tracking import experiments as experiment_store
 from zaffre.store.tracking import metrics, sampling, search
 from zaffre.store.tracking import runs as store
 from zaffre.store.tracking.conditions import Condition, holds
-from zaffre.store.tracking.records import DatasetSummary, Experiment, Link, NewRun, Point, Run, RunHead
+from zaffre.store.tracking.records import DatasetSummary, Link, NewRun, Point, Run, RunHead
 from zaffre.store.unit import Actor, Unit, decode, encode
 
 JOB, MLFLOW = "job", "mlflow"
 RUN_NAME, NOTE, PARENT = "mlflow.runName", "mlflow.note.content", "mlflow.parentRunId"
 LOGGED_MODELS = "mlflow.log-model.history"
-
-
-_Logged = tuple[str, str, Sequence[Point]]  # scope, run, points
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,35 +40,18 @@ class Runs:
     def __init__(self, database: Database, experiments: Experiments) -> None:
         self._database = database
         self._experiments = experiments
-        self._points: Together[_Logged, None] = Together(database, _log_points)
+        self._starts: Together[making.Start, Run] = Together(
+            database, lambda unit, starts: making.start(unit, database.runtime, experiments, starts)
+        )
+        self._points: Together[making.Logged, None] = Together(database, making.log_points)
 
     # ---- inside somebody's transaction
-    def create(self, unit: Unit, new: NewRun, experiment: Experiment | None = None) -> Run:
-        """Make the run. Three of MLflow's tags are columns of ours and are taken from `tags`. Raises Conflict.
-
-        `experiment` is the run's own, where the caller has it at hand.
-        """
-        tags = dict(new.tags)
-        name = tags.pop(RUN_NAME, None)
-        note = tags.pop(NOTE, None)
-        parent = tags.pop(PARENT, None) or new.parent
-        made = msgspec.structs.replace(
-            new,
-            display_name=new.display_name or name or two_words(self._database.runtime),
-            description=new.description if new.description is not None else note,
-            parent=parent,
-            root=new.root or (_root(unit.conn, new.scope, parent) if parent else new.id),
-            tags=tags,
-        )
-        pk = store.insert(unit, made)
-        if pk is None:
-            raise Conflict(
-                f"A run with the id '{new.id}' exists already.", code="RESOURCE_ALREADY_EXISTS", target="run_id"
-            )
-        unit.emit(new.scope, "runs", new.id, {"status": new.status})
-        if experiment is None:
-            return _present(store.get(unit.conn, new.scope, new.id), new.id)
-        return Run(head=_head(pk, made, experiment, unit.now), tags=tags, params={}, metrics=[], links=[])
+    def create(self, unit: Unit, new: NewRun) -> Run:
+        """Make the run. Three of MLflow's tags are columns of ours and are taken from `tags`. Raises Conflict."""
+        ((_, pk),) = making.make(unit, self._database.runtime, [new])
+        if isinstance(pk, ZaffreError):
+            raise pk
+        return _present(store.get(unit.conn, new.scope, new.id), new.id)
 
     def set_status(
         self,
@@ -119,25 +98,23 @@ class Runs:
                 f"(run_name='{name}', mlflow.runName='{other}').",
                 target="run_name",
             )
-        run_id = self._database.runtime.hex_id()
-
-        def work(unit: Unit) -> Run:
-            experiment = self._experiments.active(unit, scope, experiment_id)
-            new = NewRun(
-                scope=scope,
-                id=run_id,
-                experiment=experiment.pk,
-                origin=MLFLOW,
-                status="Running",
-                display_name=name,
-                user=user,
-                started_at=unit.now if started_at is None else started_at,
-                tags=tags,
+        return await self._starts.write(
+            making.Start(
+                actor=actor,
+                experiment_id=experiment_id,
+                run=NewRun(
+                    scope=scope,
+                    id=self._database.runtime.hex_id(),
+                    experiment=0,
+                    origin=MLFLOW,
+                    status="Running",
+                    display_name=name,
+                    user=user,
+                    started_at=started_at,
+                    tags=tags,
+                ),
             )
-            unit.audit(actor, "workspaces/experiments/runs/write", f"{scope}/runs/{run_id}")
-            return self.create(unit, new, experiment)
-
-        return await self._database.write(work)
+        )
 
     async def get(self, scope: str, run_id: str) -> Run:
         return _present(await self._database.read(lambda conn: store.get(conn, scope, run_id)), run_id)
@@ -146,7 +123,7 @@ class Runs:
         """The run without what was logged to it."""
         found = await self._database.read(lambda conn: store.head(conn, scope, run_id))
         if found is None:
-            raise _missing(run_id)
+            raise making.missing(run_id)
         return found
 
     async def update(
@@ -177,7 +154,7 @@ class Runs:
         def work(unit: Unit) -> None:
             found = store.find(unit.conn, scope, run_id)
             if found is None:
-                raise _missing(run_id)
+                raise making.missing(run_id)
             if found[1] == lifecycle:
                 return
             store.update(unit, found[0], lifecycle=lifecycle)
@@ -249,7 +226,7 @@ class Runs:
         def work(conn: sa.Connection) -> tuple[list[Point], str | None]:
             found = store.find(conn, scope, run_id)
             if found is None:
-                raise _missing(run_id)
+                raise making.missing(run_id)
             points = metrics.history(conn, found[0], key, after=after, limit=None if limit is None else limit + 1)
             if limit is None or len(points) <= limit:
                 return points, None
@@ -312,39 +289,10 @@ class Runs:
 
     @staticmethod
     def _active(unit: Unit, scope: str, run_id: str) -> tuple[int, str]:
-        found = _as_active(run_id, store.find(unit.conn, scope, run_id))
+        found = making.as_active(run_id, store.find(unit.conn, scope, run_id))
         if isinstance(found, ZaffreError):
             raise found
         return found
-
-
-def _as_active(run_id: str, found: tuple[int, str, str] | None) -> tuple[int, str] | ZaffreError:
-    """The key and origin of a run that may be written to, or why it may not."""
-    if found is None:
-        return _missing(run_id)
-    pk, lifecycle, origin = found
-    if lifecycle != ACTIVE:
-        return InvalidInput(
-            f"The run {run_id} must be in the 'active' state. Current state is {lifecycle}; restore it first.",
-            target="run_id",
-        )
-    return pk, origin
-
-
-def _log_points(unit: Unit, logged: Sequence[_Logged]) -> list[ZaffreError | None]:
-    """Points of many runs at once."""
-    found = store.find_many(unit.conn, [(scope, run_id) for scope, run_id, _ in logged])
-    results: list[ZaffreError | None] = []
-    wanted: list[tuple[int, Sequence[Point]]] = []
-    for scope, run_id, points in logged:
-        run = _as_active(run_id, found.get((scope, run_id)))
-        if isinstance(run, ZaffreError):
-            results.append(run)
-            continue
-        wanted.append((run[0], points))
-        results.append(None)
-    metrics.log(unit, wanted)
-    return results
 
 
 def apply_tags(unit: Unit, scope: str, pk: int, tags: Mapping[str, str]) -> None:
@@ -358,45 +306,10 @@ def apply_tags(unit: Unit, scope: str, pk: int, tags: Mapping[str, str]) -> None
     if (note := plain.pop(NOTE, None)) is not None:
         columns["description"] = note
     if parent := plain.pop(PARENT, None):
-        columns |= {"parent": parent, "root": _root(unit.conn, scope, parent)}
+        columns |= {"parent": parent, "root": making.root(unit.conn, scope, parent)}
     if columns:
         store.update(unit, pk, **columns)
     store.set_tags(unit, pk, plain)
-
-
-def _head(pk: int, new: NewRun, experiment: Experiment, now: int) -> RunHead:
-    """What the row of a run that was just made holds."""
-    return RunHead(
-        pk=pk,
-        scope=new.scope,
-        id=new.id,
-        experiment=new.experiment,
-        experiment_id=experiment.id,
-        experiment_name=experiment.name,
-        experiment_location=experiment.artifact_location,
-        origin=new.origin,
-        status=new.status,
-        display_name=new.display_name,
-        description=new.description,
-        hidden=new.hidden,
-        lifecycle=ACTIVE,
-        parent=new.parent,
-        root=new.root or new.id,
-        user=new.user,
-        artifact_uri=new.artifact_uri,
-        properties=new.properties,
-        error=None,
-        created_at=now,
-        started_at=new.started_at,
-        ended_at=None,
-        ordered_at=now if new.started_at is None else new.started_at,
-        modified_at=now,
-    )
-
-
-def _root(conn: sa.Connection, scope: str, parent: str) -> str:
-    found = store.head(conn, scope, parent)
-    return found.root if found else parent
 
 
 def _in_our_words(condition: Condition) -> Condition:
@@ -423,15 +336,11 @@ def _short(text: str) -> str:
 def _pk(conn: sa.Connection, scope: str, run_id: str) -> int:
     found = store.find(conn, scope, run_id)
     if found is None:
-        raise _missing(run_id)
+        raise making.missing(run_id)
     return found[0]
 
 
 def _present(run: Run | None, run_id: str) -> Run:
     if run is None:
-        raise _missing(run_id)
+        raise making.missing(run_id)
     return run
-
-
-def _missing(run_id: str) -> NotFound:
-    return NotFound(f"Run with id={run_id} not found in this workspace.", target="run_id")

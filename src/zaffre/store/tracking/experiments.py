@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from zaffre.store import tables
+from zaffre.store.raw import run_raw
 from zaffre.store.tracking.records import Experiment
-from zaffre.store.tracking.sql import chunks, insert_or_ignore, run_raw
+from zaffre.store.tracking.sql import chunks, insert_or_ignore
 from zaffre.store.unit import Unit
 
 _t = tables.experiments

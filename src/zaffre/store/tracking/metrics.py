@@ -14,8 +14,9 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.store import tables
+from zaffre.store.raw import fetch_raw, insert_rows
 from zaffre.store.tracking.records import ModelPoint, Point
-from zaffre.store.tracking.sql import chunks, fetch_raw, insert_rows
+from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Unit
 
 _t = tables.metrics

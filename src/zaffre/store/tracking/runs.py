@@ -8,9 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from zaffre.store import tables
+from zaffre.store.raw import fetch_raw, insert_rows, returned_rows, run_raw
 from zaffre.store.tracking import metrics
 from zaffre.store.tracking.records import DatasetSummary, Link, NewRun, Run, RunHead
-from zaffre.store.tracking.sql import chunks, fetch_raw, run_raw
+from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Unit, decode, encode
 
 _t = tables.runs
@@ -39,16 +40,20 @@ _COLUMNS = (
     "scope", "id", "experiment", "origin", "status", "display_name", "description", "hidden", "lifecycle", "parent",
     "root", "user", "artifact_uri", "properties", "created_at", "started_at", "ordered_at", "modified_at",
 )  # fmt: skip
-_INSERT = (
-    f'INSERT INTO "runs" ({", ".join(f"{chr(34)}{name}{chr(34)}" for name in _COLUMNS)}) '
-    f"VALUES ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING RETURNING pk"
-)
+_TYPES = (
+    "text", "text", "bigint", "text", "text", "text", "text", "boolean", "text", "text",
+    "text", "text", "text", "text", "bigint", "bigint", "bigint", "bigint",
+)  # fmt: skip
+_INTO = f'INSERT INTO "runs" ({", ".join(f"{chr(34)}{name}{chr(34)}" for name in _COLUMNS)}) VALUES'
+_INSERT = f"{_INTO} ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING RETURNING pk"
+_INSERT_MANY = f'{_INTO} ON CONFLICT DO NOTHING RETURNING "pk", "scope", "id"'
 _FIND = 'SELECT "pk", "lifecycle", "origin" FROM "runs" WHERE "scope" = ? AND "id" = ?'
 _FIND_MANY = """SELECT "scope", "id", "pk", "lifecycle", "origin" FROM "runs"
 JOIN unnest(?::text[], ?::text[]) AS asked ("scope", "id") USING ("scope", "id")"""
-_SET_TAG = """INSERT INTO "run_tags" ("run", "key", "value") VALUES (?, ?, ?)
+_TAG_TYPES = ("bigint", "text", "text")
+_SET_TAG = """INSERT INTO "run_tags" ("run", "key", "value") VALUES
 ON CONFLICT ("run", "key") DO UPDATE SET "value" = excluded."value" """
-_PUT_PARAM = 'INSERT INTO "run_params" ("run", "key", "value") VALUES (?, ?, ?) ON CONFLICT DO NOTHING'
+_PUT_PARAM = 'INSERT INTO "run_params" ("run", "key", "value") VALUES ON CONFLICT DO NOTHING'
 # A run has read a dataset once, as it said first; a model it made again is the one of the last step.
 _LINK = """INSERT INTO "run_links" ("run", "direction", "kind", "target", "step", "detail", "name", "digest", "context")
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT ("run", "direction", "kind", "target")
@@ -106,9 +111,28 @@ def with_data(conn: sa.Connection, heads: Sequence[RunHead]) -> list[Run]:
     ]
 
 
-def insert(unit: Unit, new: NewRun) -> int | None:
-    """Add a run and answer its key; None when its id is taken."""
-    values = (
+def insert(unit: Unit, news: Sequence[NewRun]) -> list[int | None]:
+    """Add runs and answer their keys; None where an id is taken."""
+    rows = [_values(new, unit.now) for new in news]
+    pks = [found[0] if found else None for found in _insert(unit.conn, rows)]
+    tags = [
+        (pk, key, value) for pk, new in zip(pks, news, strict=True) if pk is not None for key, value in new.tags.items()
+    ]
+    if tags:
+        insert_rows(unit.conn, _SET_TAG, _TAG_TYPES, tags)
+    return pks
+
+
+def _insert(conn: sa.Connection, rows: list[tuple[Any, ...]]) -> list[Any]:
+    if conn.dialect.name == "sqlite":
+        return [next(iter(fetch_raw(conn, _INSERT, row)), None) for row in rows]
+    found = [] if not rows else returned_rows(conn, _INSERT_MANY, _TYPES, rows)
+    made = {(scope, id_): (pk,) for pk, scope, id_ in found}
+    return [made.pop(row[:2], None) for row in rows]
+
+
+def _values(new: NewRun, now: int) -> tuple[Any, ...]:
+    return (
         new.scope,
         new.id,
         new.experiment,
@@ -123,17 +147,11 @@ def insert(unit: Unit, new: NewRun) -> int | None:
         new.user,
         new.artifact_uri,
         encode(new.properties),
-        unit.now,
+        now,
         new.started_at,
-        unit.now if new.started_at is None else new.started_at,
-        unit.now,
+        now if new.started_at is None else new.started_at,
+        now,
     )
-    rows = fetch_raw(unit.conn, _INSERT, values)
-    if not rows:
-        return None
-    pk: int = rows[0][0]
-    set_tags(unit, pk, new.tags)
-    return pk
 
 
 def update(unit: Unit, pk: int, **values: Any) -> None:
@@ -160,7 +178,7 @@ def transition(unit: Unit, scope: str, id_: str, expected: tuple[str, ...], new:
 
 def set_tags(unit: Unit, pk: int, tags: Mapping[str, str]) -> None:
     if tags:
-        run_raw(unit.conn, _SET_TAG, [(pk, key, value) for key, value in tags.items()])
+        insert_rows(unit.conn, _SET_TAG, _TAG_TYPES, [(pk, key, value) for key, value in tags.items()])
 
 
 def tags(conn: sa.Connection, pk: int) -> dict[str, str]:
@@ -179,7 +197,7 @@ def put_params(unit: Unit, pk: int, params: Sequence[tuple[str, str]]) -> tuple[
     """Add params, which never change; the first (key, kept value, other value) that would, or None."""
     if not params:
         return None
-    run_raw(unit.conn, _PUT_PARAM, [(pk, key, value) for key, value in params])
+    insert_rows(unit.conn, _PUT_PARAM, _TAG_TYPES, [(pk, key, value) for key, value in params])
     kept: dict[str, str] = {}
     for piece in chunks({key for key, _ in params}):
         query = sa.select(_params.c.key, _params.c.value).where(_params.c.run == pk, _params.c.key.in_(piece))

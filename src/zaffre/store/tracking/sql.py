@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -13,43 +12,6 @@ from zaffre.store.inserts import insert
 
 T = TypeVar("T")
 CHUNK = 500  # values to one IN: far below what either database takes
-
-
-def run_raw(conn: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Execute a text with `?` for each value, once a row.
-
-    On SQLite this goes past SQLAlchemy, which costs ten times what SQLite itself does for one small row.
-    """
-    if conn.dialect.name == "sqlite":
-        driver = _sqlite(conn)
-        if len(rows) == 1:
-            driver.execute(statement, rows[0])
-        else:
-            driver.executemany(statement, rows)
-    else:
-        conn.exec_driver_sql(statement.replace("?", "%s"), list(rows) if len(rows) != 1 else rows[0])
-
-
-def insert_rows(conn: sa.Connection, statement: str, types: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Execute `INSERT … VALUES ON CONFLICT …`, in which `VALUES` stands for all `rows`; `types` are PostgreSQL's.
-
-    On PostgreSQL it is one statement whose parameters are columns: its text is the same for any number of rows, and the
-    way to the server is gone once.
-    """
-    before, word, after = statement.partition("VALUES")
-    if conn.dialect.name == "sqlite":
-        run_raw(conn, f"{before}{word} ({', '.join('?' * len(types))}){after}", rows)
-        return
-    columns = ", ".join(f"%s::{type_}[]" for type_ in types)
-    values = tuple(list(column) for column in zip(*rows, strict=True))
-    conn.exec_driver_sql(f"{before}SELECT * FROM unnest({columns}){after}", values)
-
-
-def fetch_raw(conn: sa.Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
-    """The rows a text with `?` for each value answers, as tuples."""
-    if conn.dialect.name == "sqlite":
-        return _sqlite(conn).execute(statement, values).fetchall()
-    return list(conn.exec_driver_sql(statement.replace("?", "%s"), values))
 
 
 def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
@@ -81,7 +43,3 @@ def ilike(conn: sa.Connection, column: sa.ColumnElement[Any], pattern: str) -> s
     if conn.dialect.name == "postgresql":
         return sa.func.lower(column).like(lowered, escape="")
     return sa.func.lower(column).like(lowered)
-
-
-def _sqlite(conn: sa.Connection) -> sqlite3.Connection:
-    return cast("sqlite3.Connection", conn.connection.driver_connection)
