@@ -22,6 +22,7 @@ from zaffre.errors import StorageFull, Unavailable, ZaffreError
 from zaffre.runtime import Runtime
 from zaffre.store.bells import Bells
 from zaffre.store.others import OtherServers
+from zaffre.store.raw import sqlite
 from zaffre.store.unit import Unit
 
 T = TypeVar("T")
@@ -57,13 +58,13 @@ class Database:
 
     def read_now(self, work: Callable[[sa.Connection], T]) -> T:
         with _translated(), self.engine.connect() as conn:
-            if self.is_sqlite:
-                conn.exec_driver_sql("BEGIN")
+            if not self.is_sqlite:
+                return work(conn)
+            sqlite(conn).execute("BEGIN")
             try:
                 return work(conn)
             finally:
-                if self.is_sqlite:
-                    conn.exec_driver_sql("ROLLBACK")
+                sqlite(conn).execute("ROLLBACK")
 
     async def write(self, work: Callable[[Unit], T]) -> T:
         """Run `work` in a transaction; returns once its commit is on disk. Its bells ring after that."""
@@ -130,9 +131,10 @@ class _SqliteWriter:
         pending: list[Future[Any]] = []
         item: tuple[Callable[[Unit], Any], Future[Any]] | None = first
         closing = False
+        driver = sqlite(conn)
         began = time.perf_counter()
         try:
-            conn.exec_driver_sql("BEGIN IMMEDIATE")
+            driver.execute("BEGIN IMMEDIATE")
             while item is not None:
                 work, future = item
                 pending.append(future)
@@ -142,7 +144,7 @@ class _SqliteWriter:
                     with contextlib.suppress(queue.Empty):
                         item = self._queue.get_nowait()
                         closing = item is None
-            conn.exec_driver_sql("COMMIT")
+            driver.execute("COMMIT")
         except BaseException as error:
             _roll_back(conn)
             failure = _translate(error)
@@ -168,18 +170,19 @@ class _SqliteWriter:
         if not future.set_running_or_notify_cancel():
             return
         unit = Unit(conn, self._database.runtime.now())
-        conn.exec_driver_sql("SAVEPOINT unit")
+        driver = sqlite(conn)
+        driver.execute("SAVEPOINT unit")
         try:
             result = work(unit)
             unit.finish()
         except Exception as error:  # whatever a unit raises belongs to its caller, not to the batch
             if _is_fatal(error):
                 raise
-            conn.exec_driver_sql("ROLLBACK TO unit")
-            conn.exec_driver_sql("RELEASE unit")
+            driver.execute("ROLLBACK TO unit")
+            driver.execute("RELEASE unit")
             future.set_exception(_translate(error))
             return
-        conn.exec_driver_sql("RELEASE unit")
+        driver.execute("RELEASE unit")
         done.append((future, result, unit))
 
 
@@ -286,5 +289,5 @@ def _is_fatal(error: BaseException) -> bool:
 
 def _roll_back(conn: sa.Connection) -> None:
     # SQLite may have rolled back already, which makes ROLLBACK itself an error; either way no transaction is open after it.
-    with contextlib.suppress(sa.exc.OperationalError):
-        conn.exec_driver_sql("ROLLBACK")
+    with contextlib.suppress(sqlite3.OperationalError):
+        sqlite(conn).execute("ROLLBACK")

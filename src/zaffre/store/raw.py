@@ -15,7 +15,7 @@ def run_raw(conn: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]
     On SQLite this goes past SQLAlchemy, which costs ten times what SQLite itself does for one small row.
     """
     if conn.dialect.name == "sqlite":
-        driver = _sqlite(conn)
+        driver = sqlite(conn)
         if len(rows) == 1:
             driver.execute(statement, rows[0])
         else:
@@ -56,9 +56,10 @@ def _insert_columns(
 def fetch_raw(conn: sa.Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
     """The rows a text with `?` for each value answers, as tuples."""
     if conn.dialect.name == "sqlite":
-        return _sqlite(conn).execute(statement, values).fetchall()
+        return sqlite(conn).execute(statement, values).fetchall()
     return list(conn.exec_driver_sql(statement.replace("?", "%s"), values))
 
 
-def _sqlite(conn: sa.Connection) -> sqlite3.Connection:
+def sqlite(conn: sa.Connection) -> sqlite3.Connection:
+    """The driver's own connection."""
     return cast("sqlite3.Connection", conn.connection.driver_connection)

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from zaffre.store import tables
-from zaffre.store.raw import run_raw
+from zaffre.store.raw import fetch_raw, run_raw
 from zaffre.store.tracking.records import Experiment
 from zaffre.store.tracking.sql import chunks, insert_or_ignore
 from zaffre.store.unit import Unit
@@ -16,19 +16,21 @@ _t = tables.experiments
 _tags = tables.experiment_tags
 
 # Statements are built once: building one costs more than running it.
-_BY_ID = sa.select(_t).where(_t.c.scope == sa.bindparam("scope"), _t.c.id == sa.bindparam("id"))
-_BY_NAME = sa.select(_t).where(_t.c.scope == sa.bindparam("scope"), _t.c.name == sa.bindparam("name"))
+_COLUMNS = tuple(name for name in Experiment.__struct_fields__ if name != "tags")
+_ONE = f"""SELECT {", ".join(f'"{name}"' for name in _COLUMNS)} FROM "experiments" WHERE "scope" = ? AND """
+_BY_ID, _BY_NAME = f'{_ONE} "id" = ?', f'{_ONE} "name" = ?'
+_TAGS_OF_ONE = 'SELECT "key", "value" FROM "experiment_tags" WHERE "experiment" = ?'
 _TAGS = sa.select(_tags).where(_tags.c.experiment.in_(sa.bindparam("experiments", expanding=True)))
 _SET_TAG = """INSERT INTO experiment_tags ("experiment", "key", "value") VALUES (?, ?, ?)
 ON CONFLICT ("experiment", "key") DO UPDATE SET "value" = excluded."value" """
 
 
 def by_id(conn: sa.Connection, scope: str, id_: str) -> Experiment | None:
-    return _one(conn, _BY_ID, {"scope": scope, "id": id_})
+    return _one(conn, _BY_ID, scope, id_)
 
 
 def by_name(conn: sa.Connection, scope: str, name: str) -> Experiment | None:
-    return _one(conn, _BY_NAME, {"scope": scope, "name": name})
+    return _one(conn, _BY_NAME, scope, name)
 
 
 def insert(unit: Unit, scope: str, id_: str, name: str, artifact_location: str | None, tags: dict[str, str]) -> bool:
@@ -69,9 +71,11 @@ def listing(conn: sa.Connection, scope: str, lifecycles: tuple[str, ...]) -> lis
     return [_experiment(row, tags) for row, tags in zip(rows, _tags_of(conn, [row["pk"] for row in rows]), strict=True)]
 
 
-def _one(conn: sa.Connection, query: sa.Select[Any], values: dict[str, str]) -> Experiment | None:
-    row = conn.execute(query, values).mappings().one_or_none()
-    return None if row is None else _experiment(row, _tags_of(conn, [row["pk"]])[0])
+def _one(conn: sa.Connection, query: str, scope: str, which: str) -> Experiment | None:
+    for row in fetch_raw(conn, query, (scope, which)):
+        tags = dict(fetch_raw(conn, _TAGS_OF_ONE, (row[0],)))
+        return Experiment(tags=tags, **dict(zip(_COLUMNS, row, strict=True)))
+    return None
 
 
 def _tags_of(conn: sa.Connection, pks: list[int]) -> list[dict[str, str]]:
@@ -83,5 +87,4 @@ def _tags_of(conn: sa.Connection, pks: list[int]) -> list[dict[str, str]]:
 
 
 def _experiment(row: sa.RowMapping, tags: dict[str, str]) -> Experiment:
-    names = [name for name in Experiment.__struct_fields__ if name != "tags"]
-    return Experiment(tags=tags, **{name: row[name] for name in names})
+    return Experiment(tags=tags, **{name: row[name] for name in _COLUMNS})
