@@ -23,6 +23,10 @@ test: $(READY) ## Run every test (ARGS='-k name' for some)
 yardstick: $(READY) ## MLflow's own tests against this server (MLFLOW=its checkout, PYTHON=one with its requirements; ARGS=…)
 	$(BIN)/python -m tests.yardstick.run $(MLFLOW) $(PYTHON) $(ARGS)
 
+.PHONY: matrix
+matrix: $(READY) ## Autologging with every MLflow client and tracking URI, PyTorch too (5 GB of packages)
+	ZAFFRE_MATRIX=1 $(BIN)/python -m pytest tests/clients/test_mlflow_autolog.py $(ARGS)
+
 .PHONY: check
 check: $(READY) ## Format, lint, types, import graph
 	$(BIN)/ruff format --check .

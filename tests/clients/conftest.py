@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import arm_contract
+from tests.support import arm_contract, mlflow_peer, venvs
 from tests.support.zaffre_server import ZaffreServer
 
 FOUND: list[str] = []
@@ -77,6 +77,13 @@ def bare() -> Any:
 def tracking_uri(ml: Any, client_environment: ZaffreServer) -> str:
     """As the SDK tells it."""
     return str(ml.workspaces.get(client_environment.credentials["workspace"]).mlflow_tracking_uri)
+
+
+@pytest.fixture(scope="session")
+def newest_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with the newest mlflow there is, its server included, and nothing of Azure."""
+    folder = tmp_path_factory.mktemp("mlflow") / "newest"
+    return venvs.make(folder, "mlflow-skinny", *mlflow_peer.PARTS)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.support import mlflow_store
+from tests.support import mlflow_peer, mlflow_store
 from tests.support.zaffre_server import ZaffreServer
 
 DOCS = Path(__file__).parents[2] / "docs" / "import-mlflow.md"
@@ -91,6 +91,21 @@ def test_a_database_and_what_is_new_in_it_since(client_environment: ZaffreServer
     assert mlflow_store.content(here) == mlflow_store.content(uri)
     assert mlflow_store.models(here) == mlflow_store.models(uri)
     assert NOTHING_NEW in bring(client_environment, uri, "from-database")
+
+
+def test_a_server_of_mlflows_own(client_environment: ZaffreServer, newest_mlflow: Path, tmp_path: Path) -> None:
+    with mlflow_peer.serving(newest_mlflow, tmp_path) as uri:
+        client = mlflow_store.fill(uri)
+        with (tmp_path / "big").open("wb") as big:
+            big.truncate(20_000_000)
+        run = client.search_runs(["0"])[0].info.run_id
+        client.log_artifact(run, str(tmp_path / "big"))
+        said = bring(client_environment, uri, "from-server")
+        assert "8 files (20," in said
+        here = tracking(client_environment, "from-server")
+        assert mlflow_store.content(here) == mlflow_store.content(uri)
+        assert mlflow_store.models(here) == mlflow_store.models(uri)
+        assert NOTHING_NEW in bring(client_environment, uri, "from-server")
 
 
 def test_killed_again_and_again_it_goes_on(client_environment: ZaffreServer, tmp_path: Path) -> None:

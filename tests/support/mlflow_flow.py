@@ -1,4 +1,4 @@
-"""Runs `tests/clients/scripts/mlflow_flow.py` with any Python and tracking URI, and knows what it must find."""
+"""Runs `tests/clients/scripts/mlflow_flow.py`, or another script like it, with any Python and tracking URI, and knows what it must find."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from tests.support.zaffre_server import ZaffreServer
 SCRIPT = Path(__file__).parent.parent / "clients" / "scripts" / "mlflow_flow.py"
 
 
-def flow(python: Path, server: ZaffreServer, name: str, uri: str, *others: str) -> dict[str, Any]:
+def flow(
+    python: Path, server: ZaffreServer, name: str, uri: str, *others: str, script: Path = SCRIPT
+) -> dict[str, Any]:
     """What the script found, run by `python` with the variables that `zaffre env` prints but for the tracking URI."""
     variables = {**server.variables, "MLFLOW_TRACKING_URI": uri, "PATH": "/usr/bin:/bin", "HOME": str(server.home)}
     if uri.startswith("azureml:"):
         del variables["MLFLOW_TRACKING_TOKEN"]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     done = subprocess.run(
-        [str(python), "-P", str(SCRIPT), name, *others],
+        [str(python), "-P", str(script), name, *others],
         env={**variables, **quiet},
         cwd=server.home,
         capture_output=True,

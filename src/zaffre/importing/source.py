@@ -51,7 +51,7 @@ class Source:
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
         try:
-            self.client = mlflow.MlflowClient(self.uri, self.uri)
+            self.client = self.asked(mlflow.MlflowClient, self.uri, self.uri)
             self._has_logged_models = hasattr(self.client, "search_logged_models")
             self.asked(self._search_experiments, None, 1)
         except ImportError as error:
