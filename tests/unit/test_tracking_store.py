@@ -268,3 +268,22 @@ def test_logged_models(database: Database, experiment: int) -> None:
     found = database.read_now(lambda conn: models.listing(conn, SCOPE, ["e1", "e2"]))
     assert [(one.id, one.params, one.tags, one.status) for one in found] == [("m-1", {"a": "1"}, {"b": "2"}, "READY")]
     assert database.read_now(lambda conn: models.listing(conn, "other", ["e1"])) == []
+
+
+def test_any_text_goes_through_the_columns_of_one_statement(database: Database, experiment: int) -> None:
+    """What PostgreSQL's arrays have a meaning for is text like any other."""
+    odd = ['a"b', "c\\d", "{e,f}", "NULL", "", " g ", "h\ni", "ö€😀", "'"]
+    pk = make_run(database, experiment, "odd")
+    points = [
+        Point(key=key or "empty", value=value, timestamp=5, step=i) for i, key in enumerate(odd) for value in VALUES
+    ]
+    database.write_now(lambda unit: metrics.log(unit, [(pk, points)]))
+    database.write_now(lambda unit: runs.set_tags(unit, pk, {f"k{i}": text for i, text in enumerate(odd)}))
+    tags = database.read_now(lambda conn: runs.tags(conn, pk))
+    assert tags == {f"k{i}": text for i, text in enumerate(odd)}
+    for i, key in enumerate(odd):
+        found = database.read_now(lambda conn, key=key: metrics.history(conn, pk, key or "empty"))  # type: ignore[misc]
+        assert [point.value for point in found] == sorted(VALUES), (key, i)
+
+
+VALUES = (0.1, -1e-320, 1.7976931348623157e308, float("inf"), float("-inf"), 3.0)

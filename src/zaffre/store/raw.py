@@ -49,8 +49,20 @@ def _insert_columns(
 ) -> sa.CursorResult[Any]:
     before, _, after = statement.partition("VALUES")
     columns = ", ".join(f"%s::{type_}[]" for type_ in types)
-    values = tuple(list(column) for column in zip(*rows, strict=True))
+    values = tuple(_array(type_, column) for type_, column in zip(types, zip(*rows, strict=True), strict=True))
     return conn.exec_driver_sql(f"{before}SELECT * FROM unnest({columns}){after}", values)
+
+
+def _array(type_: str, column: Sequence[Any]) -> str:
+    """A column as PostgreSQL writes an array. The driver's own way, which looks at each value's type, takes ten times as long."""
+    if type_ == "text":
+        return "{" + ",".join(["NULL" if value is None else _quoted(value) for value in column]) + "}"
+    return "{" + ",".join(["NULL" if value is None else repr(value) for value in column]) + "}"
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def fetch_raw(conn: sa.Connection, statement: str, values: tuple[Any, ...]) -> list[Any]:
