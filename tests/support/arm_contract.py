@@ -33,6 +33,7 @@ KNOWN: dict[str, str] = {
             ("assetId", "where an output was registered; the service tells it in rundata only"),
         )
     },
+    "workspaces/jobs.properties: is required": "null is Azure's word for a run that is no job: the SDK then asks the run history",
     "workspaces/jobs.properties(Command).queueSettings.priority: is not in the contract": "the SDK's priority, a preview",
     "workspaces/jobs.properties(Command).parentJobName: is not in the contract": "sent by the SDK, in api-version 2025-01-01-preview",
     **{

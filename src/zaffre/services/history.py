@@ -13,6 +13,7 @@ from zaffre.services.job_sources import target_of
 from zaffre.services.model_sources import uri_of
 from zaffre.services.places import Places
 from zaffre.services.run_filters import Wanted
+from zaffre.services.tracking.experiments import ACTIVE
 from zaffre.services.tracking.runs import apply_tags
 from zaffre.services.workspaces import Workspace
 from zaffre.store import jobs
@@ -64,7 +65,8 @@ class History:
             last, piece = after, max(limit + 1, _PIECE)
             while len(found) <= limit:
                 heads = runs.children(conn, workspace.id, run_id, after=last, limit=piece)
-                found += [run for run in runs.with_data(conn, heads) if wanted(run)]
+                active = [head for head in heads if head.lifecycle == ACTIVE]  # what MLflow deleted is in no list
+                found += [run for run in runs.with_data(conn, active) if wanted(run)]
                 if len(heads) < piece:
                     break
                 last = heads[-1].pk
@@ -122,6 +124,8 @@ class History:
                 )
                 if value is not None
             }
+            if change.hidden is False:  # restored, whoever it was that took it out of the lists
+                values["lifecycle"] = ACTIVE
             if change.properties:
                 values["properties"] = {**head.properties, **change.properties}
             runs.update(unit, head.pk, **values)

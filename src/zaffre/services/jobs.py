@@ -15,12 +15,14 @@ from zaffre.services.places import Places
 from zaffre.services.registries import curated_reference
 from zaffre.services.resources import ListQuery, Resources, Written, missing
 from zaffre.services.tracking import Tracking
+from zaffre.services.tracking.experiments import ACTIVE
 from zaffre.services.workspaces import Workspace, ensure_open
 from zaffre.store import jobs, operations
 from zaffre.store.database import Database
 from zaffre.store.jobs import JobRow, JobSelection
 from zaffre.store.resources import Cursor, Row
 from zaffre.store.tracking import runs
+from zaffre.store.tracking.records import RunHead
 from zaffre.store.unit import Actor, Unit
 
 MUTABLE = ("displayName", "description", "tags", "isArchived", "properties", "services")
@@ -52,8 +54,19 @@ class Jobs:
         return found
 
     async def get(self, workspace: Workspace, kind: Kind, parent: str, name: str) -> Row:
-        found = await self.find(workspace, name)
-        return await self._database.read(lambda conn: _read(conn, found))
+        """The job; a run that is no job is one without properties: the SDK then asks the run history for it."""
+
+        def work(conn: sa.Connection) -> Row | None:
+            found = jobs.get(conn, workspace.id, name)
+            if found is not None:
+                return _read(conn, found)
+            head = runs.head(conn, workspace.id, name)
+            return None if head is None else _bare(head)
+
+        row = await self._database.read(work)
+        if row is None:
+            raise missing(workspace, self.kinds["workspaces/jobs"], "", name)
+        return row
 
     async def put(
         self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str, body: Document
@@ -206,6 +219,8 @@ class Jobs:
                     about[column] = given[part]
             if given.get("displayName"):
                 about["display_name"] = given["displayName"]
+            if about.get("hidden") is False:  # restored, whoever it was that took it out of the lists
+                about["lifecycle"] = ACTIVE
             runs.update(unit, found.run, **about, properties={**found.properties, **given["properties"]})
             runs.set_tags(unit, found.run, given["tags"])
             unit.audit(actor, "workspaces/jobs/write", f"{workspace.path}/jobs/{found.id}", detail={"created": False})
@@ -252,6 +267,30 @@ class Jobs:
             modified_by=job.created_by,
             modified_by_type=job.created_by_type,
         )
+
+
+def _bare(head: RunHead) -> Row:
+    """A run that MLflow's clients made, in the form of a job that has nothing to be submitted again."""
+    return Row(
+        pk=head.pk,
+        scope=head.scope,
+        type="workspaces/jobs",
+        parent="",
+        name=head.id,
+        state=head.status,
+        archived=head.archived,
+        generation=1,
+        counter=1,
+        fingerprint="",
+        body={"properties": None},
+        server={},
+        created_at=head.created_at,
+        created_by=head.user,
+        created_by_type="User",
+        modified_at=head.modified_at,
+        modified_by=head.user,
+        modified_by_type="User",
+    )
 
 
 def _says_the_same(given: Any, kept: Any, *, whole: bool) -> bool:

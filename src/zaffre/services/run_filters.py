@@ -36,7 +36,7 @@ _FIELDS: dict[str, Callable[[Run], Any]] = {
     "parentrunid": lambda run: run.head.parent,
     "rootrunid": lambda run: run.head.root,
     "userid": lambda run: run.head.user,
-    "hidden": lambda run: run.head.hidden,
+    "hidden": lambda run: run.head.archived,
     "runtype": lambda run: run_type(run),
     "createdutc": lambda run: iso(run.head.created_at),
     "starttimeutc": lambda run: None if run.head.started_at is None else iso(run.head.started_at),

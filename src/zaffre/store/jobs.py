@@ -38,6 +38,9 @@ TRANSITIONS = (
 )
 _ALLOWED = frozenset(TRANSITIONS)
 
+_HIDDEN = sa.or_(_r.c.hidden, _r.c.lifecycle == "deleted")
+"""What MLflow's clients have deleted, and may restore, is for ARM's what is archived."""
+
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     """A job joined with its run. `server` holds what we fill, `plan` what the executor was given."""
@@ -162,7 +165,7 @@ def listing(conn: sa.Connection, scope: str, wanted: JobSelection) -> list[JobRo
 def _conditions(conn: sa.Connection, wanted: JobSelection) -> list[sa.ColumnElement[bool]]:
     made: list[sa.ColumnElement[bool]] = []
     if wanted.hidden is not None:
-        made.append(_r.c.hidden == wanted.hidden)
+        made.append(_HIDDEN if wanted.hidden else sa.not_(_HIDDEN))
     if wanted.job_type is not None:
         made.append(sa.func.lower(_j.c.job_type) == wanted.job_type.lower())
     if wanted.created_by is not None:
@@ -234,7 +237,7 @@ def _select() -> sa.Select[Any]:
         sa.select(
             _j.c.run, _j.c.scope, _j.c.id, _j.c.body, _j.c.server, _j.c.plan, _j.c.node, _j.c.events_applied, _j.c.logs_stored,
             _j.c.created_at, _j.c.created_by, _j.c.created_by_type,
-            _r.c.status, _r.c.display_name, _r.c.description, _r.c.hidden, _r.c.root, _r.c.properties, _r.c.error,
+            _r.c.status, _r.c.display_name, _r.c.description, _HIDDEN.label("hidden"), _r.c.root, _r.c.properties, _r.c.error,
             _r.c.started_at, _r.c.ended_at, _r.c.modified_at, _e.c.id.label("experiment_id"), _e.c.name.label("experiment"),
         )
         .join(_r, _r.c.pk == _j.c.run)

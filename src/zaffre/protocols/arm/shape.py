@@ -22,8 +22,11 @@ POLL_S = "1"  # Retry-After: 0 counts as absent and makes the SDK wait 30 s
 
 def envelope(kind: Kind, row: Row, show: Show) -> dict[str, Any]:
     """The resource as a client sees it."""
-    properties = {name: value for name, value in row.body["properties"].items() if name not in kind.hide}
-    properties |= kind.extra(row, show)
+    properties = row.body["properties"]
+    if properties is not None:
+        properties = {name: value for name, value in properties.items() if name not in kind.hide} | kind.extra(
+            row, show
+        )
     answer: dict[str, Any] = {
         "id": resource_id(show.workspace, kind.type, row.parent, row.name),
         "name": row.name,

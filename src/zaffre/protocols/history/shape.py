@@ -33,7 +33,7 @@ def run_answer(run: Run, job: JobRow | None) -> dict[str, Any]:
         "runType": run_type(run),
         "parentRunId": head.parent,
         "rootRunId": head.root,
-        "hidden": head.hidden,
+        "hidden": head.archived,
         "tags": run.tags,
         "properties": head.properties,
         "parameters": run.params,

@@ -86,6 +86,11 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
     ordered_at: int
     modified_at: int
 
+    @property
+    def archived(self) -> bool:
+        """Out of the lists: archived by ARM's clients, or deleted by MLflow's, which may be restored."""
+        return self.hidden or self.lifecycle == "deleted"
+
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A run with its tags, params, the newest value of each metric, and its links."""
