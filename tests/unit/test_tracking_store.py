@@ -60,7 +60,7 @@ def test_the_newest_point_wins_by_step_then_time_then_value(
         Point(key="m", value=2.0, timestamp=5, step=2),
     ]
     for index in order:
-        database.write_now(lambda unit, index=index: metrics.log(unit, [(run, [points[index]])]))
+        database.write_now(lambda unit, index=index: metrics.log(unit, [(run, experiment, [points[index]])]))
     assert latest(database, run)["m"] == points[2]
     assert database.read_now(lambda conn: metrics.history(conn, run, "m")) == points
 
@@ -70,7 +70,7 @@ def test_a_batch_that_is_sent_twice_changes_nothing(database: Database, experime
     batch = [Point(key=f"m{n % 3}", value=float(n), timestamp=n, step=n // 3) for n in range(300)]
     batch += [Point(key="nan", value=math.nan, timestamp=1), Point(key="inf", value=-math.inf, timestamp=1)]
     for _ in range(2):
-        database.write_now(lambda unit: metrics.log(unit, [(run, batch)]))
+        database.write_now(lambda unit: metrics.log(unit, [(run, experiment, batch)]))
     assert len(database.read_now(lambda conn: metrics.history(conn, run, "m0"))) == 100
     found = latest(database, run)
     assert found["m2"] == batch[299]
@@ -81,7 +81,7 @@ def test_a_batch_that_is_sent_twice_changes_nothing(database: Database, experime
 def test_a_history_goes_on_where_its_page_ended(database: Database, experiment: int) -> None:
     run = make_run(database, experiment, "r")
     points = [Point(key="m", value=v, timestamp=1, step=s) for s in range(5) for v in (-math.inf, 0.5, math.nan)]
-    database.write_now(lambda unit: metrics.log(unit, [(run, points)]))
+    database.write_now(lambda unit: metrics.log(unit, [(run, experiment, points)]))
     whole = database.read_now(lambda conn: metrics.history(conn, run, "m"))
     assert len(whole) == 15
     found: list[Point] = []
@@ -99,7 +99,7 @@ def test_metrics_of_a_model_are_found_in_every_run_that_measured_it(database: Da
     for run, value in ((first, 0.1), (second, 0.2)):
         old = Point(key="m", value=value, timestamp=1, step=1, model_id="m-1", dataset=("d", "x"))
         new = Point(key="m", value=value + 1, timestamp=1, step=2, model_id="m-1", dataset=("d", "x"))
-        database.write_now(lambda unit, run=run, both=(new, old): metrics.log(unit, [(run, both)]))
+        database.write_now(lambda unit, run=run, both=(new, old): metrics.log(unit, [(run, experiment, both)]))
     found = database.read_now(lambda conn: metrics.of_models(conn, SCOPE, ["m-1", "m-2"]))
     assert {(one.run_id, one.point.value) for one in found["m-1"]} == {("r1", 1.1), ("r2", 1.2)}
     assert found["m-1"][0].point.dataset == ("d", "x")
@@ -176,7 +176,7 @@ def five(database: Database, experiment: int) -> int:
 
         def work(unit, run=run, value=value, id_=id_):
             if value is not None:
-                metrics.log(unit, [(run, [Point(key="m", value=value, timestamp=1)])])
+                metrics.log(unit, [(run, experiment, [Point(key="m", value=value, timestamp=1)])])
             runs.put_params(unit, run, [("p", f"x_{id_}")])
             if id_ == "e":
                 runs.update(unit, run, lifecycle="deleted")
@@ -205,7 +205,16 @@ def five(database: Database, experiment: int) -> int:
         ((Condition("tag", "mlflow.parentRunId", "IS NULL", None),), "dcba"),
     ],
 )
-def test_conditions(database: Database, five: int, conditions: tuple[Condition, ...], expected: str) -> None:
+@pytest.mark.parametrize("large", [1, 3, 2000])
+def test_conditions(
+    database: Database,
+    five: int,
+    conditions: tuple[Condition, ...],
+    expected: str,
+    large: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "LARGE", large)  # however many runs there are, the result is the same
     assert "".join(searched(database, five, *conditions)) == expected
 
 
@@ -214,6 +223,8 @@ def test_conditions(database: Database, five: int, conditions: tuple[Condition, 
     [
         ((Order("metric", "m"),), "bacd"),
         ((Order("metric", "m", descending=True),), "abcd"),
+        ((Order("metric", "m"), Order("attribute", "run_name", descending=True)), "bacd"),
+        ((Order("metric", "nobody has it"),), "dcba"),
         ((Order("tag", "t"),), "abcd"),
         ((Order("tag", "t", descending=True),), "cbad"),
         ((Order("attribute", "start_time"),), "abcd"),
@@ -222,7 +233,16 @@ def test_conditions(database: Database, five: int, conditions: tuple[Condition, 
         ((Order("attribute", "run_name"),), "abcd"),
     ],
 )
-def test_orders_and_their_pages(database: Database, five: int, order: tuple[Order, ...], expected: str) -> None:
+@pytest.mark.parametrize("large", [1, 2000])
+def test_orders_and_their_pages(
+    database: Database,
+    five: int,
+    order: tuple[Order, ...],
+    expected: str,
+    large: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "LARGE", large)
     assert "".join(searched(database, five, order=order)) == expected
 
 
@@ -277,7 +297,7 @@ def test_any_text_goes_through_the_columns_of_one_statement(database: Database, 
     points = [
         Point(key=key or "empty", value=value, timestamp=5, step=i) for i, key in enumerate(odd) for value in VALUES
     ]
-    database.write_now(lambda unit: metrics.log(unit, [(pk, points)]))
+    database.write_now(lambda unit: metrics.log(unit, [(pk, experiment, points)]))
     database.write_now(lambda unit: runs.set_tags(unit, pk, {f"k{i}": text for i, text in enumerate(odd)}))
     tags = database.read_now(lambda conn: runs.tags(conn, pk))
     assert tags == {f"k{i}": text for i, text in enumerate(odd)}

@@ -144,7 +144,7 @@ class Imports:
                 pk = self._tracking.runs.create(unit, new).head.pk
                 unit.audit(actor, "workspaces/experiments/runs/write", f"{scope}/runs/{given.id}")
             else:
-                pk, _, origin = held
+                pk, origin = held.pk, held.origin
                 if origin != MLFLOW:
                     raise Conflict(f"'{given.id}' is the name of a job of this workspace.", target="run_id")
                 apply_tags(unit, scope, pk, given.tags)

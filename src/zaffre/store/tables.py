@@ -181,6 +181,15 @@ latest_metrics = sa.Table(
     sa.Column("is_nan", sa.Boolean, nullable=False, default=False),
     sa.Column("model_id", sa.Text, nullable=False, default=""),
     sa.Column("dataset", sa.Text, nullable=False, default=""),
+    sa.Column(
+        "experiment", Key, nullable=False
+    ),  # the run's own, which never changes: an order by a metric begins there
+    # the least and the greatest value there was, and a step of each; None where that is not known, and has to be looked for
+    sa.Column("low", sa.Double),
+    sa.Column("low_step", sa.BigInteger),
+    sa.Column("high", sa.Double),
+    sa.Column("high_step", sa.BigInteger),
+    sa.Index("ix_latest_metrics_value", "experiment", "key", "is_nan", "value", "run"),
 )
 
 logged_models = sa.Table(

@@ -13,7 +13,7 @@ from zaffre.services.tracking.experiments import ACTIVE, Experiments
 from zaffre.services.tracking.names import two_words
 from zaffre.store.tracking import metrics
 from zaffre.store.tracking import runs as store
-from zaffre.store.tracking.records import Experiment, NewRun, Point, Run, RunHead
+from zaffre.store.tracking.records import Experiment, Found, NewRun, Point, Run, RunHead
 from zaffre.store.unit import Actor, Unit
 
 RUN_NAME, NOTE, PARENT = "mlflow.runName", "mlflow.note.content", "mlflow.parentRunId"
@@ -83,29 +83,28 @@ def log_points(unit: Unit, logged: Sequence[Logged]) -> list[ZaffreError | None]
     """Points of many runs at once."""
     found = store.find_many(unit.conn, [(scope, run_id) for scope, run_id, _ in logged])
     results: list[ZaffreError | None] = []
-    wanted: list[tuple[int, Sequence[Point]]] = []
+    wanted: list[tuple[int, int, Sequence[Point]]] = []
     for scope, run_id, points in logged:
         run = as_active(run_id, found.get((scope, run_id)))
         if isinstance(run, ZaffreError):
             results.append(run)
             continue
-        wanted.append((run[0], points))
+        wanted.append((run.pk, run.experiment, points))
         results.append(None)
     metrics.log(unit, wanted)
     return results
 
 
-def as_active(run_id: str, found: tuple[int, str, str] | None) -> tuple[int, str] | ZaffreError:
-    """The key and origin of a run that may be written to, or why it may not."""
+def as_active(run_id: str, found: Found | None) -> Found | ZaffreError:
+    """A run that may be written to, or why it may not."""
     if found is None:
         return missing(run_id)
-    pk, lifecycle, origin = found
-    if lifecycle != ACTIVE:
+    if found.lifecycle != ACTIVE:
         return InvalidInput(
-            f"The run {run_id} must be in the 'active' state. Current state is {lifecycle}; restore it first.",
+            f"The run {run_id} must be in the 'active' state. Current state is {found.lifecycle}; restore it first.",
             target="run_id",
         )
-    return pk, origin
+    return found
 
 
 def root(conn: sa.Connection, scope: str, parent: str) -> str:

@@ -20,7 +20,7 @@ from zaffre.store.tracking import experiments as experiment_store
 from zaffre.store.tracking import metrics, sampling, search
 from zaffre.store.tracking import runs as store
 from zaffre.store.tracking.conditions import Condition, holds
-from zaffre.store.tracking.records import DatasetSummary, Link, NewRun, Point, Run, RunHead
+from zaffre.store.tracking.records import DatasetSummary, Found, Link, NewRun, Point, Run, RunHead
 from zaffre.store.unit import Actor, Unit, decode, encode
 
 JOB, MLFLOW = "job", "mlflow"
@@ -133,7 +133,8 @@ class Runs:
         wanted = words.from_mlflow(status) if status else None
 
         def work(unit: Unit) -> RunHead:
-            pk, origin = self._active(unit, scope, run_id)
+            run = self._active(unit, scope, run_id)
+            pk, origin = run.pk, run.origin
             if name:
                 store.update(unit, pk, display_name=name)
             if wanted and origin != JOB:
@@ -155,9 +156,9 @@ class Runs:
             found = store.find(unit.conn, scope, run_id)
             if found is None:
                 raise making.missing(run_id)
-            if found[1] == lifecycle:
+            if found.lifecycle == lifecycle:
                 return
-            store.update(unit, found[0], lifecycle=lifecycle)
+            store.update(unit, found.pk, lifecycle=lifecycle)
             verb = "delete" if lifecycle == DELETED else "write"
             unit.audit(actor, f"workspaces/experiments/runs/{verb}", f"{scope}/runs/{run_id}")
             unit.emit(scope, "runs", run_id)
@@ -171,8 +172,8 @@ class Runs:
             return
 
         def work(unit: Unit) -> None:
-            pk, _ = self._active(unit, scope, run_id)
-            clash = store.put_params(unit, pk, batch.params)
+            run = self._active(unit, scope, run_id)
+            clash = store.put_params(unit, run.pk, batch.params)
             if clash is not None:
                 key, kept, other = clash
                 raise InvalidInput(
@@ -180,14 +181,14 @@ class Runs:
                     f"value='{_short(kept)}' for run ID='{run_id}'. Attempted logging new value '{_short(other)}'.",
                     target=key,
                 )
-            metrics.log(unit, [(pk, batch.metrics)])
-            apply_tags(unit, scope, pk, batch.tags)
+            metrics.log(unit, [(run.pk, run.experiment, batch.metrics)])
+            apply_tags(unit, scope, run.pk, batch.tags)
 
         await self._database.write(work)
 
     async def delete_tag(self, scope: str, run_id: str, key: str) -> None:
         def work(unit: Unit) -> None:
-            pk, _ = self._active(unit, scope, run_id)
+            pk = self._active(unit, scope, run_id).pk
             if key == RUN_NAME:
                 raise InvalidInput(f"'{RUN_NAME}' is the name of the run; give it another one instead.", target="key")
             if key == NOTE:
@@ -201,7 +202,7 @@ class Runs:
 
     async def link(self, scope: str, run_id: str, links: Sequence[Link]) -> None:
         """Record what the run read or made."""
-        await self._database.write(lambda unit: store.put_links(unit, self._active(unit, scope, run_id)[0], links))
+        await self._database.write(lambda unit: store.put_links(unit, self._active(unit, scope, run_id).pk, links))
 
     async def datasets(self, scope: str, experiment_ids: Sequence[str], limit: int) -> list[DatasetSummary]:
         """What the runs of those experiments read, at most `limit` of them."""
@@ -211,7 +212,7 @@ class Runs:
         """MLflow 2's way to say that a run logged a model: a tag that grows."""
 
         def work(unit: Unit) -> None:
-            pk, _ = self._active(unit, scope, run_id)
+            pk = self._active(unit, scope, run_id).pk
             held = store.get_tag(unit.conn, pk, LOGGED_MODELS)
             store.set_tags(unit, pk, {LOGGED_MODELS: encode([*(decode(held) if held else []), description])})
 
@@ -288,7 +289,7 @@ class Runs:
         return await self._database.read(work)
 
     @staticmethod
-    def _active(unit: Unit, scope: str, run_id: str) -> tuple[int, str]:
+    def _active(unit: Unit, scope: str, run_id: str) -> Found:
         found = making.as_active(run_id, store.find(unit.conn, scope, run_id))
         if isinstance(found, ZaffreError):
             raise found

@@ -22,15 +22,27 @@ from zaffre.store.unit import Unit
 _t = tables.metrics
 _latest = tables.latest_metrics
 
-_COLUMNS = '("run", "key", "step", "timestamp", "value", "is_nan", "model_id", "dataset") VALUES'
+_COLUMNS = '"run", "key", "step", "timestamp", "value", "is_nan", "model_id", "dataset"'
 _TYPES = ("bigint", "text", "bigint", "bigint", "float8", "boolean", "text", "text")
-_INSERT = f'INSERT INTO "metrics" {_COLUMNS} ON CONFLICT DO NOTHING'
-_UPSERT_LATEST = f"""INSERT INTO "latest_metrics" {_COLUMNS}
-ON CONFLICT ("run", "key") DO UPDATE SET "step" = excluded."step", "timestamp" = excluded."timestamp",
- "value" = excluded."value", "is_nan" = excluded."is_nan", "model_id" = excluded."model_id",
- "dataset" = excluded."dataset"
-WHERE (excluded."step", excluded."timestamp", excluded."value")
- > ("latest_metrics"."step", "latest_metrics"."timestamp", "latest_metrics"."value")"""
+_INSERT = f'INSERT INTO "metrics" ({_COLUMNS}) VALUES ON CONFLICT DO NOTHING'
+_NEWER = """((excluded."step", excluded."timestamp", excluded."value")
+ > ("latest_metrics"."step", "latest_metrics"."timestamp", "latest_metrics"."value"))"""
+_LOWER, _HIGHER = '(excluded."low" < "latest_metrics"."low")', '(excluded."high" > "latest_metrics"."high")'
+
+
+def _either(condition: str, *columns: str) -> str:
+    return ", ".join(
+        f'"{name}" = CASE WHEN {condition} THEN excluded."{name}" ELSE "latest_metrics"."{name}" END'
+        for name in columns
+    )
+
+
+_LATEST_TYPES = (*_TYPES, "bigint", "float8", "bigint", "float8", "bigint")
+_UPSERT_LATEST = f"""INSERT INTO "latest_metrics" ({_COLUMNS}, "experiment", "low", "low_step", "high", "high_step") VALUES
+ON CONFLICT ("run", "key") DO UPDATE SET
+{_either(_NEWER, "step", "timestamp", "value", "is_nan", "model_id", "dataset")},
+{_either(_LOWER, "low", "low_step")}, {_either(_HIGHER, "high", "high_step")}
+WHERE {_NEWER} OR {_LOWER} OR {_HIGHER}"""
 
 _LATEST = (
     sa.select(_latest)
@@ -47,13 +59,21 @@ _Row = tuple[int, str, int, int, float, bool, str, str]
 Place = tuple[int, int, float, bool]
 
 
-def log(unit: Unit, logged: Iterable[tuple[int, Sequence[Point]]]) -> None:
-    """Add points to runs, each by its key. Sorted, so that two writers take PostgreSQL's locks in the same order."""
-    rows = sorted(_row(run, point) for run, points in logged for point in points)
+def log(unit: Unit, logged: Iterable[tuple[int, int, Sequence[Point]]]) -> None:
+    """Add points to runs, each given by its key and its experiment's.
+
+    Sorted, so that two writers take PostgreSQL's locks in the same order.
+    """
+    experiments: dict[int, int] = {}
+    rows: list[_Row] = []
+    for run, experiment, points in logged:
+        experiments[run] = experiment
+        rows += [_row(run, point) for point in points]
     if not rows:
         return
+    rows.sort()
     insert_rows(unit.conn, _INSERT, _TYPES, rows)
-    insert_rows(unit.conn, _UPSERT_LATEST, _TYPES, _newest(rows))
+    insert_rows(unit.conn, _UPSERT_LATEST, _LATEST_TYPES, _summaries(rows, experiments))
 
 
 def latest(conn: sa.Connection, runs: Sequence[int]) -> dict[int, list[Point]]:
@@ -119,9 +139,17 @@ def _row(run: int, point: Point) -> _Row:
     return run, point.key, point.step, point.timestamp, 0.0 if nan else point.value, nan, point.model_id, dataset
 
 
-def _newest(rows: list[_Row]) -> list[_Row]:
-    """Of rows in their order, the last of each run and key."""
-    return list({row[:2]: row for row in rows}.values())
+def _summaries(rows: list[_Row], experiments: dict[int, int]) -> list[tuple[Any, ...]]:
+    """Of rows in their order, the last of each run and key, with the lowest and the highest of them. NaN is neither."""
+    series: dict[tuple[int, str], list[_Row]] = {}
+    for row in rows:
+        series.setdefault(row[:2], []).append(row)
+    found: list[tuple[Any, ...]] = []
+    for (run, _), own in series.items():
+        known = [(row[4], row[2]) for row in own if not row[5]]
+        low, high = (min(known), max(known)) if known else ((None, None), (None, None))
+        found.append((*own[-1], experiments[run], *low, *high))
+    return found
 
 
 def _point(row: Sequence[Any]) -> Point:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -90,6 +90,15 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
     def archived(self) -> bool:
         """Out of the lists: archived by ARM's clients, or deleted by MLflow's, which may be restored."""
         return self.hidden or self.lifecycle == "deleted"
+
+
+class Found(NamedTuple):
+    """What a write asks of a run first."""
+
+    pk: int
+    experiment: int
+    lifecycle: str
+    origin: str
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from zaffre.store import tables
 from zaffre.store.raw import fetch_raw, insert_rows, returned_rows, run_raw
 from zaffre.store.tracking import metrics
-from zaffre.store.tracking.records import DatasetSummary, Link, NewRun, Run, RunHead
+from zaffre.store.tracking.records import DatasetSummary, Found, Link, NewRun, Run, RunHead
 from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Unit, decode, encode
 
@@ -47,8 +47,8 @@ _TYPES = (
 _INTO = f'INSERT INTO "runs" ({", ".join(f"{chr(34)}{name}{chr(34)}" for name in _COLUMNS)}) VALUES'
 _INSERT = f"{_INTO} ({', '.join('?' * len(_COLUMNS))}) ON CONFLICT DO NOTHING RETURNING pk"
 _INSERT_MANY = f'{_INTO} ON CONFLICT DO NOTHING RETURNING "pk", "scope", "id"'
-_FIND = 'SELECT "pk", "lifecycle", "origin" FROM "runs" WHERE "scope" = ? AND "id" = ?'
-_FIND_MANY = """SELECT "scope", "id", "pk", "lifecycle", "origin" FROM "runs"
+_FIND = 'SELECT "pk", "experiment", "lifecycle", "origin" FROM "runs" WHERE "scope" = ? AND "id" = ?'
+_FIND_MANY = """SELECT "scope", "id", "pk", "experiment", "lifecycle", "origin" FROM "runs"
 JOIN unnest(?::text[], ?::text[]) AS asked ("scope", "id") USING ("scope", "id")"""
 _TAG_TYPES = ("bigint", "text", "text")
 _SET_TAG = """INSERT INTO "run_tags" ("run", "key", "value") VALUES
@@ -60,20 +60,20 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT ("run", "direction", "kind", "tar
 DO UPDATE SET "step" = excluded."step" WHERE "run_links"."direction" = 'output' """
 
 
-def find(conn: sa.Connection, scope: str, id_: str) -> tuple[int, str, str] | None:
-    """(pk, lifecycle, origin) of a run; the cheap question every write begins with."""
+def find(conn: sa.Connection, scope: str, id_: str) -> Found | None:
+    """The cheap question every write begins with."""
     rows = fetch_raw(conn, _FIND, (scope, id_))
-    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+    return Found(*rows[0]) if rows else None
 
 
-def find_many(conn: sa.Connection, asked: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, str, str]]:
+def find_many(conn: sa.Connection, asked: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Found]:
     """The same for many, by (scope, id); those that are not there are left out."""
     wanted = list(dict.fromkeys(asked))
     if conn.dialect.name == "sqlite" or len(wanted) == 1:
         one_by_one = {key: find(conn, *key) for key in wanted}
         return {key: found for key, found in one_by_one.items() if found is not None}
     rows = fetch_raw(conn, _FIND_MANY, ([scope for scope, _ in wanted], [id_ for _, id_ in wanted]))
-    return {(scope, id_): (pk, lifecycle, origin) for scope, id_, pk, lifecycle, origin in rows}
+    return {(row[0], row[1]): Found(*row[2:]) for row in rows}
 
 
 def hold(conn: sa.Connection, scope: str, id_: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,6 +43,8 @@ COLUMN_TAGS: dict[str, sa.Column[Any]] = {
 _DATASET = {"name": tables.run_links.c.name, "digest": tables.run_links.c.digest, "context": tables.run_links.c.context}
 _TABLES = {"metric": tables.latest_metrics, "param": tables.run_params, "tag": tables.run_tags}
 
+LARGE = 2000  # runs
+
 _Key = tuple[sa.ColumnElement[Any], bool]  # what to order by, and whether descending
 
 
@@ -60,22 +63,107 @@ def search(
     Raises ValueError when `after` does not fit the order.
     """
     keys, joins = _order(orders)
-    source = sa.join(_t, _e, _e.c.pk == _t.c.experiment)
+    if after is not None and not _fits_all(keys, after):
+        raise ValueError("the place belongs to another order")
+    where = [
+        _t.c.scope == scope,
+        _t.c.experiment.in_(experiments),
+        _t.c.lifecycle.in_(lifecycles),
+        *(_where(conn, condition) for condition in conditions),
+    ]
+    found: list[tuple[RunHead, list[Any]]] = []
+    few = _few(conn, experiments, conditions)
+    if few is not None:
+        where.append(_t.c.pk.in_(few))
+    for part in _parts(conn, experiments if few is None else (), orders, keys, joins, after):
+        query = part.select(after).where(*where).limit(limit - len(found))
+        rows = conn.execute(query).mappings()
+        found += [(head_of(row), [*part.fixed, *(row[f"place_{n}"] for n in range(len(part.keys)))]) for row in rows]
+        if len(found) >= limit:
+            break
+    return found
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some of the result: where it is read from and in what order. The first keys of its rows' places are `fixed`."""
+
+    source: sa.Join
+    within: tuple[sa.ColumnElement[bool], ...]
+    fixed: tuple[Any, ...]
+    keys: list[_Key]
+
+    def select(self, after: Sequence[Any] | None) -> sa.Select[Any]:
+        query = sa.select(*HEAD, *(key.label(f"place_{index}") for index, (key, _) in enumerate(self.keys)))
+        query = query.select_from(self.source).where(*self.within)
+        begun = after is not None and tuple(after[: len(self.fixed)]) == self.fixed
+        if after is not None and begun:
+            query = query.where(_behind(self.keys, after[len(self.fixed) :]))
+        return query.order_by(*(key.desc() if down else key.asc() for key, down in self.keys))
+
+
+def _parts(
+    conn: sa.Connection,
+    experiments: Sequence[int],
+    orders: Sequence[Order],
+    keys: list[_Key],
+    joins: Sequence[tuple[Any, str]],
+    after: Sequence[Any] | None,
+) -> Iterator[_Part]:
+    """The result, part after part; all in one, in general.
+
+    Of one large experiment in the order of a metric, the runs that have it are read along its index, so that a page costs the
+    same among a hundred thousand as among a hundred. Behind them come those with NaN, then those without.
+    """
+    runs = sa.join(_t, _e, _e.c.pk == _t.c.experiment)
+    if not (orders and orders[0].entity == "metric" and len(experiments) == 1 and _is_large(conn, experiments[0])):
+        yield _Part(_joined(runs, joins), (), (), keys)
+        return
+    (metric, key), *others = joins
+    along = _joined(sa.join(metric, _t, _t.c.pk == metric.c.run).join(_e, _e.c.pk == _t.c.experiment), others)
+    here = (metric.c.experiment == experiments[0], metric.c.key == key)
+    _, (_, down), *rest = keys
+    parts = (
+        _Part(along, (*here, metric.c.is_nan.is_(sa.false())), (0,), [(metric.c.value, down), *rest]),
+        _Part(along, (*here, metric.c.is_nan.is_(sa.true())), (1, 0.0), rest),
+        _Part(_joined(runs, joins), (metric.c.run.is_(None),), (2, 0.0), rest),
+    )
+    yield from (part for part in parts if after is None or part.fixed[0] >= after[0])
+
+
+def _joined(source: sa.Join, joins: Sequence[tuple[Any, str]]) -> sa.Join:
     for table, key in joins:
         source = sa.outerjoin(source, table, sa.and_(table.c.run == _t.c.pk, table.c.key == key))
-    places = [key.label(f"place_{index}") for index, (key, _) in enumerate(keys)]
-    query = (
-        sa.select(*HEAD, *places)
-        .select_from(source)
-        .where(_t.c.scope == scope, _t.c.experiment.in_(experiments), _t.c.lifecycle.in_(lifecycles))
-        .where(*(_where(conn, condition) for condition in conditions))
-        .order_by(*(key.desc() if down else key.asc() for key, down in keys))
-        .limit(limit)
-    )
-    if after is not None:
-        query = query.where(_behind(keys, after))
-    rows = conn.execute(query).mappings()
-    return [(head_of(row), [row[f"place_{index}"] for index in range(len(keys))]) for row in rows]
+    return source
+
+
+def _few(
+    conn: sa.Connection, experiments: Sequence[int], conditions: Sequence[Condition]
+) -> sa.Select[tuple[int]] | None:
+    """The runs that fulfil a condition on a metric, where they are so few that all the rest is best looked for among them."""
+    for condition in conditions:
+        if condition.entity != "metric" or condition.op not in COMPARE or condition.op == "!=" or len(experiments) != 1:
+            continue
+        column = tables.latest_metrics.c
+        chosen = sa.select(column.run).where(
+            column.experiment == experiments[0],
+            column.key == condition.key,
+            column.is_nan.is_(sa.false()),
+            COMPARE[condition.op](column.value, condition.value),
+        )
+        if not _has(conn, chosen, LARGE):
+            return chosen
+    return None
+
+
+def _is_large(conn: sa.Connection, experiment: int) -> bool:
+    """Whether reading all of its runs is worse than reading one by one along an index."""
+    return _has(conn, sa.select(_t.c.pk).where(_t.c.experiment == experiment), LARGE)
+
+
+def _has(conn: sa.Connection, rows: sa.Select[Any], count: int) -> bool:
+    """Whether there are so many, without counting any more."""
+    return conn.execute(sa.select(sa.func.count()).select_from(rows.limit(count).subquery())).scalar_one() == count
 
 
 def _where(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
@@ -148,8 +236,6 @@ def _order(orders: Sequence[Order]) -> tuple[list[_Key], list[tuple[Any, str]]]:
 
 def _behind(keys: list[_Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
     """What sorts behind the place `after`: later in the first key, or equal there and later in the next, and so on."""
-    if len(after) != len(keys) or not all(_fits(key, value) for (key, _), value in zip(keys, after, strict=True)):
-        raise ValueError("the place belongs to another order")
     either: list[sa.ColumnElement[bool]] = []
     for index, (key, down) in enumerate(keys):
         same = [keys[before][0] == after[before] for before in range(index)]
@@ -157,6 +243,10 @@ def _behind(keys: list[_Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
     first, down = keys[0]
     # Implied by the rest, but it is what lets an index begin at the right place.
     return sa.and_(first <= after[0] if down else first >= after[0], sa.or_(*either))
+
+
+def _fits_all(keys: list[_Key], after: Sequence[Any]) -> bool:
+    return len(after) == len(keys) and all(_fits(key, value) for (key, _), value in zip(keys, after, strict=True))
 
 
 def _fits(key: sa.ColumnElement[Any], value: object) -> bool:
