@@ -93,7 +93,9 @@ def test_a_database_and_what_is_new_in_it_since(client_environment: ZaffreServer
     assert NOTHING_NEW in bring(client_environment, uri, "from-database")
 
 
-def test_a_server_of_mlflows_own(client_environment: ZaffreServer, newest_mlflow: Path, tmp_path: Path) -> None:
+def test_a_server_of_mlflows_own(
+    client_environment: ZaffreServer, newest_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with mlflow_peer.serving(newest_mlflow, tmp_path) as uri:
         client = mlflow_store.fill(uri)
         with (tmp_path / "big").open("wb") as big:
@@ -106,6 +108,14 @@ def test_a_server_of_mlflows_own(client_environment: ZaffreServer, newest_mlflow
         assert mlflow_store.content(here) == mlflow_store.content(uri)
         assert mlflow_store.models(here) == mlflow_store.models(uri)
         assert NOTHING_NEW in bring(client_environment, uri, "from-server")
+    # Its database, which this Python's MLflow may be too old for: it is read by the version that made it. Nothing is new there.
+    asked = [str(newest_mlflow), "-c", "import mlflow; print(mlflow.__version__)"]
+    version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    more = ("--mlflow", version, "--no-artifacts")
+    said = bring(client_environment, f"sqlite:///{tmp_path}/mlflow.db", "from-server", *more)
+    assert NOTHING_NEW in said
+    assert "is no version" in bring(client_environment, "./x", "from-server", "--mlflow", "../x", code=1)
 
 
 def test_killed_again_and_again_it_goes_on(client_environment: ZaffreServer, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from zaffre.importing import journal
 from zaffre.importing.report import Report
 from zaffre.importing.source import Source, SourceError
 from zaffre.importing.target import Target, TargetError
@@ -55,6 +56,10 @@ class Files:
             sorted(self._remote(repository, "")),
             lambda path, spare: str(self._source.asked(repository.download_artifacts, path, spare)),
         )
+
+    def state(self, listing: Listing, held: str) -> str:
+        """What a thing's journal says of its files once they are here; where none are wanted, what it says already."""
+        return journal.of_files(listing.entries) if self._wanted else held
 
     def bring(self, listing: Listing, base: str, *, again: bool = False) -> None:
         """Send every file that is not below `base` of the artifact proxy already, in its size."""

@@ -35,7 +35,7 @@ class LoggedModels:
     def bring(self, model: Any, experiment_id: str, known: str | None) -> None:
         """Raises ClientError when something of the model could not be brought."""
         files = self._files.listing(model.artifact_location)
-        wanted = f"{journal.of_logged_model(model)}.{journal.of_files(files.entries)}"
+        wanted = f"{journal.of_logged_model(model)}.{self._files.state(files, (known or '').partition('.')[2])}"
         if known == wanted and not self._again:
             self._report.count("logged model", SAME)
             return

@@ -52,8 +52,8 @@ class Runs:
         info = run.info
         here = journal.run_id(info.run_id)
         files = self._files.of_run(run)
-        state, files_state = journal.of_run(run, measured), journal.of_files(files.entries)
-        wanted, held = f"{state}.{files_state}", ("" if known is None or self._again else known.state)
+        held = "" if known is None or self._again else known.state
+        wanted = f"{journal.of_run(run, measured)}.{self._files.state(files, held.partition('.')[2])}"
         if (
             known is not None
             and held == wanted

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from zaffre.profiles import ClientError
@@ -20,10 +20,21 @@ RUNS_A_PAGE = 500
 EXPERIMENTS_A_PAGE = 500
 CONNECT_S = 20.0
 MODELS_A_PAGE = 100
+ROWS_A_FETCH = 10_000
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
 _UNKNOWN = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_NEEDED = "Install it beside Zaffre (`pip install mlflow`), or run this from an environment that has both."
+_NEEDED = "Install it beside Zaffre (`pip install mlflow`), or give --mlflow newest for an environment of its own."
+_OTHER_SCHEMA = "out-of-date database schema"
+
+
+class Point(NamedTuple):
+    """A metric's value, in the fields of MLflow's own."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
 
 
 class Source:
@@ -52,6 +63,8 @@ class Source:
         mlflow.set_registry_uri(self.uri)
         try:
             self.client = self.asked(mlflow.MlflowClient, self.uri, self.uri)
+            # Of a database; a server and a folder have none.
+            self._engine: Any = getattr(self.client._tracking_client.store, "engine", None)
             self._has_logged_models = hasattr(self.client, "search_logged_models")
             self.asked(self._search_experiments, None, 1)
         except ImportError as error:
@@ -73,6 +86,9 @@ class Source:
 
     def points(self, run: Any) -> Iterator[Any]:
         """Every point of every metric of a run."""
+        if self._engine is not None:
+            yield from self._points_of_database(run.info.run_id)
+            return
         for key in sorted(run.data.metrics):
             yield from self.asked(self.client.get_metric_history, run.info.run_id, key)
 
@@ -111,6 +127,19 @@ class Source:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         return self.asked(get_artifact_repository, uri)
+
+    def _points_of_database(self, run_id: str) -> Iterator[Any]:
+        """By the one table they are in, the same in every MLflow since 1.0: its client makes an object of every row."""
+        import sqlalchemy as sa
+
+        columns: list[Any] = [sa.column(name) for name in (*Point._fields, "is_nan")]
+        query = sa.select(*columns).select_from(sa.table("metrics")).where(sa.column("run_uuid") == run_id)
+        try:
+            with self._engine.connect().execution_options(yield_per=ROWS_A_FETCH) as conn:
+                for row in conn.execute(query):
+                    yield Point(row[0], float("nan") if row[4] else row[1], row[2], row[3])
+        except sa.exc.SQLAlchemyError as error:
+            raise SourceError(f"{self.name}: {_first_line(error)}") from error
 
     def _search_experiments(self, token: str | None, limit: int = EXPERIMENTS_A_PAGE) -> Any:
         return self.client.search_experiments(
@@ -154,7 +183,10 @@ class Source:
             return ask(*arguments)
         except self._failure as error:
             code = str(getattr(error, "error_code", ""))
-            raise SourceError(f"{self.name}: {_first_line(error)}", code) from error
+            said = _first_line(error)
+            if _OTHER_SCHEMA in said:
+                said = f"{said.partition('. ')[0]}. Another MLflow wrote this database; --mlflow VERSION reads it with that one."
+            raise SourceError(f"{self.name}: {said}", code) from error
 
 
 class SourceError(ClientError):

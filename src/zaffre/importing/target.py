@@ -6,13 +6,14 @@ Whatever is sent here may be sent twice, so a request whose answer was lost is s
 from __future__ import annotations
 
 import http.client
-import json
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
 
 from zaffre.profiles import ClientError, Profile
 
@@ -99,12 +100,12 @@ class Target:
         return found
 
     def _json(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else msgspec.json.encode(body)
 
         def send(connection: http.client.HTTPSConnection, headers: dict[str, str]) -> None:
             connection.request(method, path, data, {**headers, "Content-Type": "application/json"})
 
-        found: dict[str, Any] = json.loads(self._patiently(path, send)[0] or b"{}")
+        found: dict[str, Any] = msgspec.json.decode(self._patiently(path, send)[0] or b"{}")
         return found
 
     def _patiently(
@@ -150,8 +151,8 @@ class Target:
 
 def _message(status: int, body: bytes) -> str:
     try:
-        found = json.loads(body)
-    except ValueError:
+        found = msgspec.json.decode(body)
+    except (ValueError, msgspec.DecodeError):
         found = None
     inner = found.get("error", found) if isinstance(found, dict) else None
     text = inner.get("message") if isinstance(inner, dict) else None
