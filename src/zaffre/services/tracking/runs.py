@@ -241,9 +241,8 @@ class Runs:
         """One metric of several runs at about `most` steps, evenly picked of all they have, and where each begins and ends."""
 
         def work(conn: sa.Connection) -> list[tuple[str, Point]]:
-            pks = {run_id: _pk(conn, scope, run_id) for run_id in run_ids}
-            chosen = sampling.steps(conn, list(pks.values()), key, steps, most)
-            return [(run_id, point) for run_id in run_ids for point in sampling.points(conn, pks[run_id], key, chosen)]
+            ids = {_pk(conn, scope, run_id): run_id for run_id in run_ids}
+            return [(ids[run], point) for run, point in sampling.sample(conn, list(ids), key, steps, most)]
 
         return await self._database.read(work)
 

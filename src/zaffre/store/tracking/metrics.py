@@ -57,6 +57,7 @@ _HISTORY = (
 
 _Row = tuple[int, str, int, int, float, bool, str, str]
 Place = tuple[int, int, float, bool]
+"""Where a point stands in its history; the last says that the value is NaN."""
 
 
 def log(unit: Unit, logged: Iterable[tuple[int, int, Sequence[Point]]]) -> None:
