@@ -21,7 +21,7 @@ from zaffre.protocols.mlflow.wire import parse, required
 from zaffre.services.tracking import Tracking
 from zaffre.services.tracking.experiments import ACTIVE, DELETED
 from zaffre.services.tracking.runs import Batch
-from zaffre.store.tracking.records import Link, Point, Run
+from zaffre.store.tracking.records import Link, PlainPoint, Point, Run
 
 _READ, _WRITE, _DELETE = (f"workspaces/experiments/runs/{verb}" for verb in ("read", "write", "delete"))
 MOST_EXPERIMENTS, MOST_DATASETS = 20, 1000  # MLflow's limits of a search for datasets
@@ -215,7 +215,7 @@ class Runs:
             asked.page_token,
             asked.max_results,
         )
-        return await asyncio.to_thread(_points, [(None, point) for point in points], token)
+        return await asyncio.to_thread(_history, points, token)
 
     async def histories(self, call: Call) -> Response:
         """One metric of several runs, at steps they share, so that charts of them can be compared."""
@@ -320,6 +320,11 @@ def _point(metric: requests.LogMetric) -> Point:
 def _page_of_runs(found: list[Run], token: str | None, at: Addresses) -> Response:
     answer: shape.Document = {"runs": [shape.run(one, at) for one in found]}
     return json_answer(answer | ({"next_page_token": token} if token else {}))
+
+
+def _history(points: Sequence[Point | PlainPoint], token: str | None) -> Response:
+    metrics = [point if isinstance(point, PlainPoint) else shape.metric(point) for point in points]
+    return json_answer({"metrics": metrics, **({"next_page_token": token} if token else {})})
 
 
 def _points(points: Sequence[tuple[str | None, Point]], token: str | None) -> Response:

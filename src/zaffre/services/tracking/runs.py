@@ -20,7 +20,7 @@ from zaffre.store.tracking import experiments as experiment_store
 from zaffre.store.tracking import metrics, sampling, search
 from zaffre.store.tracking import runs as store
 from zaffre.store.tracking.conditions import Condition, holds
-from zaffre.store.tracking.records import DatasetSummary, Found, Link, NewRun, Point, Run, RunHead
+from zaffre.store.tracking.records import DatasetSummary, Found, Link, NewRun, PlainPoint, Point, Run, RunHead
 from zaffre.store.unit import Actor, Unit, decode, encode
 
 JOB, MLFLOW = "job", "mlflow"
@@ -220,15 +220,19 @@ class Runs:
 
     async def history(
         self, scope: str, run_id: str, key: str, token: str | None, limit: int | None
-    ) -> tuple[list[Point], str | None]:
-        """Every point of a metric, by step; a page of them when `limit` is given."""
+    ) -> tuple[Sequence[Point | PlainPoint], str | None]:
+        """Every point of a metric, by step; a page of them when `limit` is given. All of them are of one sort."""
         after = _history_place(token) if token else None
 
-        def work(conn: sa.Connection) -> tuple[list[Point], str | None]:
+        def work(conn: sa.Connection) -> tuple[Sequence[Point | PlainPoint], str | None]:
             found = store.find(conn, scope, run_id)
             if found is None:
                 raise making.missing(run_id)
-            points = metrics.history(conn, found[0], key, after=after, limit=None if limit is None else limit + 1)
+            most = None if limit is None else limit + 1
+            points: Sequence[Point | PlainPoint] | None
+            points = metrics.plain_history(conn, found.pk, key, after=after, limit=most)
+            if points is None:
+                points = metrics.history(conn, found.pk, key, after=after, limit=most)
             if limit is None or len(points) <= limit:
                 return points, None
             return points[:limit], paging.token(metrics.place(points[limit - 1]))
@@ -241,8 +245,11 @@ class Runs:
         """One metric of several runs at about `most` steps, evenly picked of all they have, and where each begins and ends."""
 
         def work(conn: sa.Connection) -> list[tuple[str, Point]]:
-            ids = {_pk(conn, scope, run_id): run_id for run_id in run_ids}
-            return [(ids[run], point) for run, point in sampling.sample(conn, list(ids), key, steps, most)]
+            pks = {run_id: _pk(conn, scope, run_id) for run_id in run_ids}
+            found: dict[int, list[Point]] = {pk: [] for pk in pks.values()}
+            for pk, point in sampling.sample(conn, list(found), key, steps, most):
+                found[pk].append(point)
+            return [(run_id, point) for run_id in run_ids for point in found[pks[run_id]]]
 
         return await self._database.read(work)
 
@@ -254,7 +261,7 @@ class Runs:
             for run_id in run_ids:
                 found = store.find(conn, scope, run_id)
                 if found is not None and len(points) < most:
-                    own = metrics.history(conn, found[0], key, limit=most - len(points))
+                    own = metrics.history(conn, found.pk, key, limit=most - len(points))
                     points.extend((run_id, point) for point in own)
             return points
 

@@ -32,6 +32,15 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     dataset: tuple[str, str] | None = None
 
 
+class PlainPoint(msgspec.Struct, frozen=True, gc=False):
+    """A point with nothing but a finite value: what nearly all of a history is. Its JSON is what MLflow's clients read."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """Something a run read (`input`) or made (`output`). `target` is a model's id or a dataset's `name@digest`.
 
