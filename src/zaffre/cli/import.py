@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from zaffre import profiles
 from zaffre.cli import options
 from zaffre.cli.env import prepare
 
@@ -58,7 +59,11 @@ def mlflow(
     from zaffre.importing.source import Source
     from zaffre.importing.target import Target
 
-    found = prepare(home, profile, subscription, resource_group, workspace)
+    if dry_run:  # which makes no workspace either
+        server = profiles.require_running(profiles.resolve(home, profile))
+        found = server.at(subscription, resource_group, workspace)
+    else:
+        found = prepare(home, profile, subscription, resource_group, workspace)
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith(f"{found.address}/") and not uri.startswith(found.address):
         for name in _OURS:  # a shell that `zaffre env` was evaluated in: these are for us, not for where we import from
             os.environ.pop(name, None)

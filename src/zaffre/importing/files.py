@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,9 @@ from zaffre.importing import journal
 from zaffre.importing.report import Report
 from zaffre.importing.source import Source, SourceError
 from zaffre.importing.target import Target, TargetError
+
+_LEVELS = 3
+"""MLflow's own stores keep files at `<store>/<experiment>/<run>/artifacts`."""
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -36,12 +40,19 @@ class Files:
     def __init__(self, source: Source, target: Target, report: Report, *, wanted: bool, parallel: int) -> None:
         self._source, self._target, self._report = source, target, report
         self._wanted = wanted
+        self._lock = threading.Lock()
+        self._lacking: frozenset[Path] = frozenset()
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="zf-files")
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def of_run(self, run: Any) -> Listing:
+        """The files of a run. Raises SourceError."""
+        folder = local_folder(run.info.artifact_uri or "")
+        served = None if folder is None or folder.is_dir() else self._source.served(run.info.run_id)
+        if self._wanted and served is not None:
+            return self._of_repository(served)
         return self.listing(run.info.artifact_uri)
 
     def listing(self, uri: str) -> Listing:
@@ -50,12 +61,26 @@ class Files:
             return Listing([], _nothing)
         folder = local_folder(uri)
         if folder is not None:
+            self._look_for(folder)
             return Listing(sorted(_walk(folder)), lambda path, _spare: str(folder / path))
-        repository = self._source.artifacts(uri)
+        return self._of_repository(self._source.artifacts(uri))
+
+    def _of_repository(self, repository: Any) -> Listing:
         return Listing(
             sorted(self._remote(repository, "")),
             lambda path, spare: str(self._source.asked(repository.download_artifacts, path, spare)),
         )
+
+    def _look_for(self, folder: Path) -> None:
+        """A run that logged no files may have no folder; where the whole store of them lacks, it is on another machine. Said once."""
+        near = [folder, *folder.parents][: _LEVELS + 1]
+        if any(one.is_dir() and one != Path(one.anchor) for one in near):
+            return
+        with self._lock:
+            known, self._lacking = near[-1] in self._lacking, self._lacking | {near[-1]}
+        if not known:
+            advice = "Import on the machine they are on or from its server, or leave them with --no-artifacts."
+            self._report.fail("files", str(near[-1]), SourceError(f"there is no such folder on this machine. {advice}"))
 
     def state(self, listing: Listing, held: str) -> str:
         """What a thing's journal says of its files once they are here; where none are wanted, what it says already."""
@@ -63,6 +88,8 @@ class Files:
 
     def bring(self, listing: Listing, base: str, *, again: bool = False) -> None:
         """Send every file that is not below `base` of the artifact proxy already, in its size."""
+        if not listing.entries:
+            return
         there = {} if again else dict(self._there(base, ""))
         missing = [path for path, size in listing.entries if there.get(path) != size]
         for done in [self._threads.submit(self._send, listing, path, f"{base}/{path}") for path in missing]:

@@ -44,7 +44,7 @@ class Importer:
         try:
             found = list(self._source.experiments())
             chosen = self._chosen(found)
-            here = {one["name"]: one for one in self._experiments_here()}
+            here = self._experiments_here()
             for experiment in chosen:
                 self._experiment(experiment, here.get(experiment.name))
             if not self._wishes.experiments:
@@ -61,8 +61,15 @@ class Importer:
             raise ClientError(f"{self._source.name} has no experiment named {', '.join(sorted(unknown))}.")
         return [one for one in found if not names or one.name in names]
 
-    def _experiments_here(self) -> Iterator[dict[str, Any]]:
-        return self._target.pages("experiments/search", "experiments", {"view_type": "ALL", "max_results": 1000})
+    def _experiments_here(self) -> dict[str, dict[str, Any]]:
+        """By name."""
+        wish = {"view_type": "ALL", "max_results": 1000}
+        try:
+            return {one["name"]: one for one in self._target.pages("experiments/search", "experiments", wish)}
+        except TargetError as error:
+            if self._report.dry and error.status == 404:  # the workspace would be made
+                return {}
+            raise
 
     def _experiment(self, there: Any, here: dict[str, Any] | None) -> None:
         id_, came_from_import = self._put_experiment(there, here)

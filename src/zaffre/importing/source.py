@@ -128,6 +128,14 @@ class Source:
 
         return self.asked(get_artifact_repository, uri)
 
+    def served(self, run_id: str) -> Any | None:
+        """A reader of a run's files on a server's own disk; None where there is no server."""
+        if self.kind not in ("http", "https"):
+            return None
+        from zaffre.importing.served import ServedFiles
+
+        return ServedFiles(self.client._tracking_client.store, run_id)
+
     def _points_of_database(self, run_id: str) -> Iterator[Any]:
         """By the one table they are in, the same in every MLflow since 1.0: its client makes an object of every row."""
         import sqlalchemy as sa
