@@ -39,7 +39,7 @@ class Files:
 
     def __init__(self, source: Source, target: Target, report: Report, *, wanted: bool, parallel: int) -> None:
         self._source, self._target, self._report = source, target, report
-        self._wanted = wanted
+        self.wanted = wanted
         self._lock = threading.Lock()
         self._lacking: frozenset[Path] = frozenset()
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="zf-files")
@@ -51,13 +51,13 @@ class Files:
         """The files of a run. Raises SourceError."""
         folder = local_folder(run.info.artifact_uri or "")
         served = None if folder is None or folder.is_dir() else self._source.served(run.info.run_id)
-        if self._wanted and served is not None:
+        if self.wanted and served is not None:
             return self._of_repository(served)
         return self.listing(run.info.artifact_uri)
 
     def listing(self, uri: str) -> Listing:
         """All that lies below an address that MLflow knows. Raises SourceError."""
-        if not self._wanted or not uri:
+        if not self.wanted or not uri:
             return Listing([], _nothing)
         folder = local_folder(uri)
         if folder is not None:
@@ -84,7 +84,7 @@ class Files:
 
     def state(self, listing: Listing, held: str) -> str:
         """What a thing's journal says of its files once they are here; where none are wanted, what it says already."""
-        return journal.of_files(listing.entries) if self._wanted else held
+        return journal.of_files(listing.entries) if self.wanted else held
 
     def bring(self, listing: Listing, base: str, *, again: bool = False) -> None:
         """Send every file that is not below `base` of the artifact proxy already, in its size."""

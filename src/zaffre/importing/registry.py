@@ -18,6 +18,10 @@ UPLOADS = "LocalUpload"
 """Where files of versions go that no run of this server holds; Azure ML's own word for what a client sent."""
 
 
+class LeftOut(Exception):
+    """A version that was not asked for."""
+
+
 class Registry:
     def __init__(self, source: Source, target: Target, files: Files, report: Report, *, again: bool) -> None:
         self._source, self._target, self._files, self._report = source, target, files, report
@@ -77,6 +81,9 @@ class Registry:
             if not self._report.dry:
                 self._put_version(version, state)
             self._report.count("model version", NEW if not held else CHANGED)
+        except LeftOut as error:
+            self._report.note(f"model version {name} is left out: {error}")
+            return False
         except ClientError as error:
             if isinstance(error, TargetError) and error.hopeless:
                 raise
@@ -109,6 +116,8 @@ class Registry:
         if found := self._with_model(version, uri) or self._with_run(version, uri):
             return found
         files = self._files.listing(uri)
+        if not self._files.wanted:
+            raise LeftOut("its files are not here")
         if not files.entries:
             raise SourceError(f"there are no files at {version.source}")
         # The folder is named by where it came from: the same again goes to the same place.
@@ -122,7 +131,9 @@ class Registry:
             return None
         model = self._source.logged_model(model_id)
         below = None if model is None else _below(uri, model.artifact_location)
-        if below is None or self._target.find(f"logged-models/{model_id}") is None:
+        if below is None or not self._target.folder(f"ExperimentRun/dcid.{model_id}/{below}".rstrip("/")):
+            return None
+        if self._target.find(f"logged-models/{model_id}") is None:
             return None
         return f"models:/{model_id}/{below}".rstrip("/")
 

@@ -1,0 +1,250 @@
+"""What `zaffre import` puts here: as it was elsewhere, once, on both databases; and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+from tests.support.databases import database, postgres_url
+from zaffre.errors import Conflict, InvalidInput
+from zaffre.importing import journal
+from zaffre.importing.files import local_folder
+from zaffre.importing.importer import _by_depth
+from zaffre.importing.source import without_password
+from zaffre.protocols.imports import requests
+from zaffre.services import kinds
+from zaffre.services.blobs import Blobs
+from zaffre.services.imports import (
+    ImportedExperiment,
+    ImportedLoggedModel,
+    ImportedModel,
+    ImportedRun,
+    ImportedVersion,
+    Imports,
+)
+from zaffre.services.model_sources import ModelSources
+from zaffre.services.places import Places
+from zaffre.services.registered_models import RegisteredModels, aliases, stage_of
+from zaffre.services.resources import Resources
+from zaffre.services.tracking import Tracking
+from zaffre.services.workspaces import Workspace, Workspaces
+from zaffre.store.database import Database
+from zaffre.store.objects import Objects
+from zaffre.store.seal import Vault
+from zaffre.store.unit import PLATFORM, Actor
+
+__all__ = ["database", "postgres_url"]
+ME = Actor(name="me")
+RUN, MODEL = "a" * 32, f"m-{'b' * 32}"
+T = TypeVar("T")
+
+
+def do(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+class House:
+    """The services an import goes to, and a workspace."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        vault = Vault(folder / "vault.key")
+        self.database = database
+        self.objects = Objects(folder / "objects")
+        workspaces = Workspaces(database, vault, "local")
+        blobs = Blobs(database, self.objects, workspaces)
+        self.workspace: Workspace = do(workspaces.create(PLATFORM, "sub", "group", "one", {}))
+        resources = Resources(database, vault, kinds.load())
+        self.tracking = Tracking(database)
+        self.models = RegisteredModels(resources, ModelSources(database, Places(resources), self.tracking), blobs)
+        self.imports = Imports(database, self.tracking, self.models)
+
+    @property
+    def scope(self) -> str:
+        return self.workspace.id
+
+    def experiment(self, **given: Any) -> tuple[str, bool]:
+        values = {"id": "7", "name": "train", "tags": {}, "created_at": 5, "modified_at": 6, **given}
+        found, made = do(self.imports.experiment(ME, self.scope, ImportedExperiment(**values)))
+        return found.id, made
+
+    def run(self, **given: Any) -> bool:
+        values = {
+            "id": RUN, "experiment_id": "7", "name": "first", "user": "ada", "status": "FINISHED",
+            "started_at": 10, "ended_at": 20, "tags": {"a": "b"}, "params": {"p": "1"}, **given,
+        }  # fmt: skip
+        return do(self.imports.run(ME, self.scope, ImportedRun(**values)))
+
+    def logged_model(self, **given: Any) -> tuple[str, bool]:
+        values = {
+            "id": MODEL, "experiment_id": "7", "name": "forest", "status": "LOGGED_MODEL_READY", "status_message": None,
+            "model_type": "tree", "source_run": RUN, "created_at": 30, "modified_at": 40, "tags": {"t": "u"}, "params": {}, **given,
+        }  # fmt: skip
+        return do(self.imports.logged_model(ME, self.scope, ImportedLoggedModel(**values)))
+
+    def registered(self, **given: Any) -> bool:
+        values = {
+            "name": "trees", "description": "all", "created_at": 50, "modified_at": 60, "tags": {}, "aliases": {}, **given,
+        }  # fmt: skip
+        return do(self.imports.registered_model(ME, self.workspace, ImportedModel(**values)))
+
+    def version(self, **given: Any) -> None:
+        values = {
+            "name": "trees", "version": "3", "source": f"runs:/{RUN}/model", "run_id": RUN, "run_link": None, "model_id": None,
+            "description": "third", "stage": "Production", "user": "ada", "created_at": 70, "modified_at": 80, "tags": {"x": "y"},
+            **given,
+        }  # fmt: skip
+        do(self.imports.model_version(ME, self.workspace, ImportedVersion(**values)))
+
+
+@pytest.fixture
+def house(database: Database, tmp_path: Path) -> Iterator[House]:
+    made = House(database, tmp_path)
+    yield made
+    made.objects.close()
+
+
+def test_an_experiment_keeps_its_id_and_times_where_it_can(house: House) -> None:
+    assert house.experiment(tags={"k": "v"}) == ("7", True)
+    assert house.experiment(tags={"k": "w"}, created_at=99) == ("7", False)
+    found = do(house.tracking.experiments.get(house.scope, "7"))
+    assert (found.created_at, found.modified_at, found.tags) == (5, 6, {"k": "w"})
+    other, made = house.experiment(name="other")
+    assert made and other != "7"
+    renamed, _ = house.experiment(id="0", name="was the default")
+    assert renamed != "0", "what names no experiment goes to 0"
+    assert house.experiment(id="0", name="Default")[0] == "0"
+
+
+def test_a_run_is_as_it_was_and_twice_is_once(house: House) -> None:
+    house.experiment()
+    assert house.run() is True
+    assert (
+        house.run(status="KILLED", ended_at=25, tags={"c": "d", "mlflow.note.content": "n"}, params={"q": "2"}) is False
+    )
+    run = do(house.tracking.runs.get(house.scope, RUN))
+    head = run.head
+    assert (head.status, head.user, head.started_at, head.ended_at, head.ordered_at) == ("Canceled", "ada", 10, 25, 10)
+    assert (head.display_name, head.description) == ("first", "n")
+    assert run.tags == {"a": "b", "c": "d"} and run.params == {"p": "1", "q": "2"}
+    with pytest.raises(InvalidInput, match=r"Param 'p' .* params never change"):
+        house.run(params={"p": "2"})
+    with pytest.raises(InvalidInput, match="'DONE' is not one of"):
+        house.run(status="DONE")
+
+
+def test_a_run_goes_into_a_deleted_experiment_but_not_over_a_job(house: House) -> None:
+    house.experiment()
+    do(house.tracking.experiments.set_lifecycle(ME, house.scope, "7", "deleted"))
+    assert house.run() is True
+
+    def job(unit: Any) -> None:
+        experiment = house.tracking.ensure_experiment(unit, house.scope, "jobs")
+        about = {"origin": "job", "status": "Running", "display_name": "job", "user": "me"}
+        house.tracking.create_run(unit, house.scope, "job-1", experiment.pk, **about)
+
+    house.database.write_now(job)
+    with pytest.raises(Conflict, match="'job-1' is the name of a job"):
+        house.run(id="job-1")
+
+
+def test_a_logged_model_that_was_deleted_here_stays_so(house: House) -> None:
+    house.experiment()
+    assert house.logged_model() == ("active", True)
+    assert house.logged_model(tags={"more": "1"}, status="LOGGED_MODEL_UPLOAD_FAILED") == ("active", False)
+    model = do(house.tracking.models.get(house.scope, MODEL)).model
+    assert (model.status, model.tags) == ("LOGGED_MODEL_UPLOAD_FAILED", {"t": "u", "more": "1"})
+    assert (model.created_at, model.modified_at, model.source_run) == (30, 40, RUN)
+    do(house.tracking.models.delete(ME, house.scope, MODEL))
+    assert house.logged_model() == ("deleted", False)
+    with pytest.raises(InvalidInput, match="'READY' is not one of"):
+        house.logged_model(status="READY")
+
+
+def test_versions_keep_their_numbers_and_are_never_another(house: House) -> None:
+    house.experiment()
+    house.run()
+    house.run(id="c" * 32)
+    assert house.registered() is True and house.registered() is False
+    house.version()
+    house.version(description="still the third", stage="Archived")
+    assert house.registered(aliases={"champion": "3"}, tags={"k": "v"}) is False
+    model = do(house.models.get(house.workspace, "trees"))
+    (row,) = model.versions
+    assert (row.name, row.created_at, row.modified_at, row.created_by) == ("3", 70, 80, "ada")
+    assert stage_of(row) == "Archived" and row.body["properties"]["description"] == "still the third"
+    assert (model.row.created_at, model.row.modified_at, aliases(model.row)) == (50, 60, {"champion": "3"})
+    with pytest.raises(Conflict, match="exists with other content"):
+        house.version(source=f"runs:/{'c' * 32}/model", run_id="c" * 32)
+    with pytest.raises(InvalidInput, match="names version 9, which is not here"):
+        house.registered(aliases={"champion": "9"})
+    with pytest.raises(InvalidInput, match="'Live' is not one of"):
+        house.version(stage="Live")
+    with pytest.raises(Conflict, match="differs in case only"):
+        house.registered(name="Trees")
+    # The next one that is registered here goes on behind them.
+    made = do(
+        house.models.create_version(
+            ME,
+            house.workspace,
+            "trees",
+            f"runs:/{RUN}/model",
+            run_id=RUN,
+            run_link=None,
+            model_id=None,
+            description=None,
+            tags={},
+        )
+    )
+    assert made[1].name == "4"
+
+
+@pytest.mark.parametrize(
+    ("struct", "body"),
+    [
+        (requests.Experiment, {"id": "../1", "name": "x"}),
+        (requests.Experiment, {"id": "1", "name": ""}),
+        (requests.Run, {"id": "a", "experiment_id": "1", "status": "RUNNING", "start_time": -1}),
+        (requests.Run, {"id": "a", "experiment_id": "1", "status": "RUNNING", "unknown": 1}),
+        (requests.LoggedModel, {"model_id": "m-1", "experiment_id": "1", "name": "x", "status": "y"}),
+        (requests.ModelVersion, {"name": "m", "version": "01", "source": "s"}),
+        (requests.ModelVersion, {"name": "m", "version": "1" * 19, "source": "s"}),
+        (requests.RegisteredModel, {"name": "m", "aliases": {"a b": "1"}}),
+    ],
+)
+def test_what_does_not_fit_is_refused_at_the_door(struct: type, body: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(msgspec.json.encode(body), type=struct)
+
+
+def test_an_id_that_cannot_be_kept_is_always_the_same_other_one() -> None:
+    assert journal.run_id(RUN) == RUN
+    other = journal.run_id("a run/with a name")
+    assert other == journal.run_id("a run/with a name") and other != journal.run_id("another/run") and len(other) == 32
+    assert journal.tags({"k": "v", journal.STATE: "old"}, "there", "a run/with a name", other) == {
+        "k": "v",
+        journal.SOURCE: "there",
+        journal.ID: "a run/with a name",
+    }
+
+
+def test_parents_come_before_their_children() -> None:
+    def run(id_: str, parent: str | None = None) -> Any:
+        tags = {"mlflow.parentRunId": parent} if parent else {}
+        return SimpleNamespace(info=SimpleNamespace(run_id=id_), data=SimpleNamespace(tags=tags))
+
+    runs = [run("c", "b"), run("b", "a"), run("a"), run("x", "elsewhere"), run("y", "z"), run("z", "y"), run("s", "s")]
+    levels = [[one.info.run_id for one in level] for level in _by_depth(runs)]
+    assert levels == [["a", "x", "s"], ["b"], ["c"], ["y", "z"]]
+
+
+def test_addresses_are_read_and_told_without_secrets() -> None:
+    assert without_password("postgresql://me:secret@host:5432/db") == "postgresql://host:5432/db"
+    assert without_password("sqlite:////a/b.db") == "sqlite:////a/b.db"
+    assert local_folder("file:///a%20b/c") == Path("/a b/c") and local_folder("/a/b") == Path("/a/b")
+    assert local_folder("s3://bucket/a") is None and local_folder("file://host/a") is None
