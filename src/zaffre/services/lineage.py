@@ -24,7 +24,7 @@ from zaffre.store.links import MADE, USED, Link
 from zaffre.store.resources import Row, Selection, subject_of
 from zaffre.store.tracking import runs
 from zaffre.store.tracking.sql import chunks
-from zaffre.store.unit import Unit
+from zaffre.store.unit import Actor, Unit
 
 JOBS = "workspaces/jobs"
 RUNS = "workspaces/runs"  # what MLflow made without a job
@@ -164,6 +164,14 @@ def delete_version(unit: Unit, scope: str, row: Row) -> None:
     links.forget_target(unit, scope, target_of(row.type, row.parent, row.name))
     forget(unit, scope, row.type, subject_of(row.parent, row.name))
     resources.delete(unit, row.pk)
+
+
+def rename_version(unit: Unit, actor: Actor, scope: str, row: Row, name: str) -> None:
+    """The version's asset is called `name` from now on."""
+    subjects = subject_of(row.parent, row.name), subject_of(name, row.name)
+    targets = target_of(row.type, row.parent, row.name), target_of(row.type, name, row.name)
+    links.rename(unit, scope, row.type, subjects, targets)
+    resources.rename(unit, actor, row.pk, parent=name)
 
 
 def about_version(conn: sa.Connection, scope: str, type_: str, name: str, version: str) -> dict[str, list[Related]]:

@@ -5,6 +5,7 @@ What only MLflow knows of them (aliases, source, run, link, user) lies in the ro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from zaffre.store.unit import Actor, Unit
 
 MODELS = "workspaces/models"
 VERSIONS = assets.versions_of(MODELS)
+COPIED = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>[^/@]+)")
+MOST_COPIES = 100  # of copies
 STAGES = ("None", "Staging", "Production", "Archived")
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 
@@ -66,6 +69,26 @@ class RegisteredModels:
 
     async def describe(self, actor: Actor, workspace: Workspace, name: str, description: str | None) -> Model:
         return await self._change(actor, workspace, name, None, lambda row: _with(row, description=description))
+
+    async def rename(self, actor: Actor, workspace: Workspace, name: str, new_name: str) -> Model:
+        """Give the model another name, with all its versions. Raises Conflict when that is taken, or something names a version."""
+        self._kinds[MODELS].check_name(new_name)
+
+        def work(unit: Unit) -> Model:
+            model = self._model(unit.conn, workspace, name, lock=True)
+            held = rows.get(unit.conn, workspace.id, MODELS, new_name)
+            if held is not None and held.pk != model.row.pk:
+                raise Conflict(f"Registered Model (name={new_name}) already exists.", code="RESOURCE_ALREADY_EXISTS")
+            versions = rows.listing(unit.conn, workspace.id, VERSIONS, parent=name)
+            lineage.refuse_if_needed(unit.conn, workspace.id, VERSIONS, name, [one.name for one in versions])
+            rows.rename(unit, actor, model.row.pk, name=new_name)
+            for version in versions:
+                lineage.rename_version(unit, actor, workspace.id, version, new_name)
+            _record(unit, actor, workspace, "write", name)
+            _record(unit, actor, workspace, "write", new_name)
+            return self._model(unit.conn, workspace, new_name)
+
+        return await self._database.write(work)
 
     async def set_tag(
         self, actor: Actor, workspace: Workspace, name: str, version: str | None, key: str, value: str
@@ -180,6 +203,7 @@ class RegisteredModels:
                 unit, actor, workspace.id, MODELS, container.name, version, body, server, kind.fingerprint(body)
             )
             lineage.refuse_if_lost(unit, workspace.id, seen)
+            rows.update(unit, actor, container.pk)
             return container, row
 
         return await self._database.write(work)
@@ -214,6 +238,7 @@ class RegisteredModels:
                 if archive_others and other.pk != row.pk and stage_of(other) == wanted:
                     rows.update(unit, actor, other.pk, **_with(other, stage="Archived"))
             rows.update(unit, actor, row.pk, **_with(row, stage=None if wanted == "None" else wanted))
+            rows.update(unit, actor, model.row.pk)
             _record(unit, actor, workspace, "write", f"{name}/versions/{row.name}")
             return model.row, self._version(unit.conn, workspace, name, version)
 
@@ -221,17 +246,19 @@ class RegisteredModels:
 
     async def delete_version(self, actor: Actor, workspace: Workspace, name: str, version: str) -> None:
         def work(unit: Unit) -> None:
-            self._container(unit.conn, workspace, name, lock=True)
+            container = self._container(unit.conn, workspace, name, lock=True)
             assets.delete_version(unit, actor, workspace.id, self._version(unit.conn, workspace, name, version))
+            rows.update(unit, actor, container.pk)
 
         await self._database.write(work)
 
     async def search_versions(
         self, workspace: Workspace, filter_: str | None, order_by: Sequence[str], token: str | None, limit: int
     ) -> tuple[list[tuple[Row, Row]], str | None]:
-        """Versions with their containers; the newest first where nothing else is asked."""
+        """Versions with their containers; what was changed last first, where nothing else is asked."""
         conditions = filters.parse(filter_, filters.MODEL_VERSIONS)
-        orders = filters.parse_order(order_by, filters.MODEL_VERSIONS)
+        asked = [*order_by, "name ASC"] if order_by else ["last_updated_timestamp DESC", "name ASC"]
+        orders = filters.parse_order([*asked, "version_number DESC"], filters.MODEL_VERSIONS)
 
         def work(conn: sa.Connection) -> tuple[list[tuple[Row, Row]], str | None]:
             containers = {rows.key(row.name): row for row in rows.listing(conn, workspace.id, MODELS)}
@@ -246,7 +273,13 @@ class RegisteredModels:
         return await self._database.read(work)
 
     async def place(self, workspace: Workspace, row: Row) -> tuple[str, Place | None]:
-        """Where a version's files lie: its URI, and the place if it is on this server."""
+        """Where a version's files lie: its URI, and the place if it is on this server.
+
+        One that was registered from a run, or is a copy of such a one, is told by the run: the client looks there itself.
+        """
+        told = await self._database.read(lambda conn: _of_run(conn, workspace, row))
+        if told is not None:
+            return told, None
         found = await self._sources.resolve(workspace, row.body["properties"]["modelUri"])
         return found.uri, found.place
 
@@ -297,9 +330,25 @@ class RegisteredModels:
     @staticmethod
     def _version(conn: sa.Connection, workspace: Workspace, name: str, version: str) -> Row:
         row = rows.get(conn, workspace.id, VERSIONS, version, name)
+        if row is None and not version.isdecimal():
+            raise InvalidInput(f"Parameter 'version' must be an integer, got '{version[:100]}'.", target="version")
         if row is None:
             raise NotFound(f"Model Version (name={name}, version={version}) not found.", target="version")
         return row
+
+
+def _of_run(conn: sa.Connection, workspace: Workspace, row: Row) -> str | None:
+    """`runs:/…`, where that is what a version, or the one it is a copy of, was made from."""
+    for _ in range(MOST_COPIES):
+        source: str = row.server.get("mlflow", {}).get("source") or ""
+        if source.startswith("runs:/"):
+            return source
+        match = COPIED.fullmatch(source)
+        original = rows.get(conn, workspace.id, VERSIONS, match["version"], match["name"]) if match else None
+        if original is None:
+            return None
+        row = original
+    return None
 
 
 def aliases(container: Row) -> dict[str, str]:

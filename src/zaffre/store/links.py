@@ -57,6 +57,13 @@ def forget_target(unit: Unit, scope: str, target: str) -> None:
     unit.conn.execute(sa.delete(_l).where(_l.c.scope == scope, _l.c.target == target))
 
 
+def rename(unit: Unit, scope: str, subject_type: str, subjects: tuple[str, str], targets: tuple[str, str]) -> None:
+    """A subject that is a target, too, has another name, each (before, now): what it names and who names it stays."""
+    unit.conn.execute(sa.update(_l).where(*_subject(scope, subject_type, subjects[0])).values(subject=subjects[1]))
+    named = sa.and_(_l.c.scope == scope, _l.c.target == targets[0])
+    unit.conn.execute(sa.update(_l).where(named).values(target=targets[1]))
+
+
 def of(conn: sa.Connection, scope: str, subject_type: str, subject: str) -> list[Link]:
     """What the subject names."""
     return _read(conn, *_subject(scope, subject_type, subject))

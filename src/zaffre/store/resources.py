@@ -177,6 +177,13 @@ def move(unit: Unit, pk: int, scope: str, type_: str, name: str) -> None:
     unit.conn.execute(sa.update(_t).where(_t.c.pk == pk).values(scope=scope, type=type_, name=name, name_key=key(name)))
 
 
+def rename(unit: Unit, actor: Actor, pk: int, *, name: str | None = None, parent: str | None = None) -> None:
+    """Another name, or the name of another parent."""
+    named = {} if name is None else {"name": name, "name_key": key(name)}
+    below = {} if parent is None else {"parent": key(parent)}
+    update(unit, actor, pk, **named, **below)
+
+
 def delete(unit: Unit, pk: int) -> None:
     """Remove the row, and what it named."""
     gone = sa.delete(_t).where(_t.c.pk == pk).returning(_t.c.scope, _t.c.type, _t.c.parent, _t.c.name)

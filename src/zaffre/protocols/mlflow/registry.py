@@ -30,6 +30,7 @@ class Registry:
         return {
             "createRegisteredModel": (self.create, _WRITE),
             "getRegisteredModel": (self.get, _READ),
+            "renameRegisteredModel": (self.rename, _WRITE),
             "updateRegisteredModel": (self.update, _WRITE),
             "deleteRegisteredModel": (self.delete, _DELETE),
             "searchRegisteredModels": (self.search, _READ),
@@ -62,6 +63,11 @@ class Registry:
     async def get(self, call: Call) -> Response:
         asked = await parse(call, requests.ModelName)
         return self._model(call, await self._models.get(call.workspace, required(asked.name, "name")))
+
+    async def rename(self, call: Call) -> Response:
+        asked = await parse(call, requests.RenameRegisteredModel)
+        name, new_name = required(asked.name, "name"), required(asked.new_name, "new_name")
+        return self._model(call, await self._models.rename(call.actor, call.workspace, name, new_name))
 
     async def update(self, call: Call) -> Response:
         asked = await parse(call, requests.UpdateRegisteredModel)

@@ -294,6 +294,11 @@ class ModelName(Struct, frozen=True):
     name: str = ""
 
 
+class RenameRegisteredModel(Struct, frozen=True):
+    name: str = ""
+    new_name: str = ""
+
+
 class UpdateRegisteredModel(Struct, frozen=True):
     name: str = ""
     description: RegistryValue | None = None

@@ -134,7 +134,7 @@ def registered_model(model: Model, at: Addresses) -> Document:
     return {
         "name": row.name,
         "creation_timestamp": row.created_at,
-        "last_updated_timestamp": max((row.modified_at, *(version.modified_at for version in model.versions))),
+        "last_updated_timestamp": row.modified_at,
         "user_id": row.created_by,
         "description": properties.get("description") or "",
         "tags": pairs(properties.get("tags") or {}),
@@ -153,7 +153,7 @@ def model_version(container: Row, row: Row, at: Addresses) -> Document:
         "user_id": row.created_by,
         "current_stage": stage_of(row),
         "description": properties.get("description") or "",
-        "source": at.told(known.get("source") or properties["modelUri"]),
+        "source": _source(known.get("source") or properties["modelUri"], at),
         "status": "READY",
         "tags": pairs(properties.get("tags") or {}),
         "aliases": sorted(alias for alias, version in aliases(container).items() if version == row.name),
@@ -164,6 +164,11 @@ def model_version(container: Row, row: Row, at: Addresses) -> Document:
         "model_id": known.get("model_id"),
     }
     return found | {key: value for key, value in optional.items() if value}
+
+
+def _source(text: str, at: Addresses) -> str:
+    """As it was given where every client can follow it."""
+    return text if text.startswith(("runs:/", "models:/")) else at.told(text)
 
 
 def place(uri: str, where: Place | None, at: Addresses) -> str:
