@@ -29,6 +29,7 @@ BESIDE = (
     ("getHealth", "GET", "/health"),
     ("getArtifact", "GET", "/get-artifact"),
     ("getModelVersionArtifact", "GET", "/model-versions/get-artifact"),
+    ("getLoggedModelArtifact", "GET", "/ajax-api/2.0/mlflow/logged-models/{model_id}/artifacts/files"),
     ("queryGraphQL", "POST", "/graphql"),
     ("getMetricHistoryBulk", "GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk"),
     ("createPromptlabRun", "POST", "/ajax-api/2.0/mlflow/runs/create-promptlab-run"),

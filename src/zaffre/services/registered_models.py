@@ -18,7 +18,7 @@ from zaffre.services.blobs import Blobs
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.places import Place
 from zaffre.services.resources import Resources
-from zaffre.services.tracking import filters, paging
+from zaffre.services.tracking import filters, logged_models, paging
 from zaffre.services.workspaces import Workspace
 from zaffre.store import resources as rows
 from zaffre.store.resources import Row
@@ -204,6 +204,8 @@ class RegisteredModels:
             )
             lineage.refuse_if_lost(unit, workspace.id, seen)
             rows.update(unit, actor, container.pk)
+            if model_id is not None:
+                logged_models.note_version(unit, workspace.id, model_id, container.name, row.name)
             return container, row
 
         return await self._database.write(work)
@@ -273,15 +275,13 @@ class RegisteredModels:
         return await self._database.read(work)
 
     async def place(self, workspace: Workspace, row: Row) -> tuple[str, Place | None]:
-        """Where a version's files lie: its URI, and the place if it is on this server.
-
-        One that was registered from a run, or is a copy of such a one, is told by the run: the client looks there itself.
-        """
-        told = await self._database.read(lambda conn: _of_run(conn, workspace, row))
-        if told is not None:
-            return told, None
+        """Where a version's files lie: its URI, and the place if it is on this server."""
         found = await self._sources.resolve(workspace, row.body["properties"]["modelUri"])
         return found.uri, found.place
+
+    async def in_run(self, workspace: Workspace, row: Row) -> str | None:
+        """`runs:/…` for a version that was registered so, or is a copy of such a one: the client finds it by itself."""
+        return await self._database.read(lambda conn: _in_run(conn, workspace, row))
 
     # ---- helpers
     async def _flavors(self, place: Place) -> dict[str, Any]:
@@ -337,7 +337,7 @@ class RegisteredModels:
         return row
 
 
-def _of_run(conn: sa.Connection, workspace: Workspace, row: Row) -> str | None:
+def _in_run(conn: sa.Connection, workspace: Workspace, row: Row) -> str | None:
     """`runs:/…`, where that is what a version, or the one it is a copy of, was made from."""
     for _ in range(MOST_COPIES):
         source: str = row.server.get("mlflow", {}).get("source") or ""

@@ -44,6 +44,7 @@ class Artifacts:
             "uploadArtifact": (self.upload, _WRITE),
             "deleteArtifact": (self.delete, _DELETE),
             "getArtifact": (self.download_of_run, _READ),
+            "getLoggedModelArtifact": (self.download_of_model, _READ),
             "getModelVersionArtifact": (self.download_of_version, _READ),
             "uploadRunArtifact": (self.upload_to_run, _WRITE),
         }
@@ -86,6 +87,13 @@ class Artifacts:
         path = _relative(required(asked.path, "path"))
         run = await self._tracking.runs.head(call.workspace.id, required(asked.run, "run_id"))
         base = _base(call.workspace, given_location(run), run.id)
+        return await self._bytes(_file(artifact_place(call.workspace, base), path))
+
+    async def download_of_model(self, call: Call) -> Response:
+        asked = await parse(call, requests.LoggedModelArtifact)
+        path = _relative(required(asked.artifact_file_path, "artifact_file_path"))
+        model = (await self._tracking.models.get(call.workspace.id, call.params["model_id"])).model
+        base = _base(call.workspace, given_model_location(model), model.id)
         return await self._bytes(_file(artifact_place(call.workspace, base), path))
 
     async def download_of_version(self, call: Call) -> Response:

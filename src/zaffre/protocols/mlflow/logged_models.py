@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from zaffre.errors import NotServed
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.protocols.mlflow import requests, shape
@@ -80,17 +79,20 @@ class LoggedModels:
 
     async def search(self, call: Call) -> Response:
         asked = await parse(call, requests.SearchLoggedModels)
-        if asked.datasets or any(one.dataset_name or one.dataset_digest for one in asked.order_by):
-            raise NotServed(
-                "Field 'datasets': searching logged models by datasets is not served yet.", target="datasets"
-            )
         found, token = await self._models.search(
             call.workspace.id,
             asked.experiment_ids,
             asked.filter,
-            [f"{one.field_name} {'ASC' if one.ascending else 'DESC'}" for one in asked.order_by],
+            [
+                (
+                    f"{one.field_name} {'ASC' if one.ascending else 'DESC'}",
+                    (one.dataset_name, one.dataset_digest) if one.dataset_name else None,
+                )
+                for one in asked.order_by
+            ],
             asked.page_token,
             asked.max_results,
+            [(one.dataset_name, one.dataset_digest) for one in asked.datasets],
         )
         answer: shape.Document = {"models": [shape.logged_model(one, self._at(call)) for one in found]}
         return json_answer(answer | ({"next_page_token": token} if token else {}))

@@ -187,9 +187,10 @@ class Registry:
     async def download_uri(self, call: Call) -> Response:
         name, version = _which(await parse(call, requests.ModelVersion))
         _, row = await self._models.get_version(call.workspace, name, version)
-        return json_answer(
-            {"artifact_uri": shape.place(*await self._models.place(call.workspace, row), self._at(call))}
-        )
+        found = await self._models.in_run(call.workspace, row)
+        if found is None:
+            found = shape.place(*await self._models.place(call.workspace, row), self._at(call))
+        return json_answer({"artifact_uri": found})
 
     async def set_version_tag(self, call: Call) -> Response:
         asked = await parse(call, requests.SetModelTag)

@@ -269,13 +269,22 @@ class LoggedModelOrder(Struct, frozen=True):
     dataset_digest: str | None = None
 
 
+class ModelDataset(Struct, frozen=True):
+    dataset_name: Annotated[str, Meta(min_length=1)]
+    dataset_digest: str | None = None
+
+
 class SearchLoggedModels(Struct, frozen=True):
     experiment_ids: Annotated[list[str], Meta(max_length=1000)] = []
     filter: str | None = None
-    datasets: list[Any] = []
+    datasets: list[ModelDataset] = []
     max_results: Limit = 100
     order_by: list[LoggedModelOrder] = []
     page_token: str | None = None
+
+
+class LoggedModelArtifact(Struct, frozen=True):
+    artifact_file_path: str = ""
 
 
 class ListLoggedModelArtifacts(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from zaffre.store.tracking import models as store
 from zaffre.store.tracking.records import LoggedModel, ModelPoint
 from zaffre.store.unit import Actor, Unit
 
+VERSIONS_TAG = "mlflow.modelVersions"
+Measured = tuple[str, str | None]
+"""A dataset that metrics were measured on: its name and, where that counts, its digest."""
 PENDING, READY, FAILED = "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"
 
 
@@ -81,7 +85,7 @@ class LoggedModels:
     async def delete_tag(self, actor: Actor, scope: str, model_id: str, key: str) -> None:
         def change(model: LoggedModel) -> dict[str, Any]:
             if key not in model.tags:
-                raise NotFound(f"Logged model {model_id} has no tag '{key}'.", target="tag_key")
+                raise NotFound(f"No tag with key {key!r} found for logged model {model_id!r}.", target="tag_key")
             return {"tags": {name: value for name, value in model.tags.items() if name != key}}
 
         await self._change(actor, scope, model_id, change)
@@ -111,21 +115,35 @@ class LoggedModels:
         scope: str,
         experiment_ids: Sequence[str],
         filter_: str | None,
-        order_by: Sequence[str],
+        order_by: Sequence[tuple[str, Measured | None]],
         token: str | None,
         limit: int,
+        datasets: Sequence[Measured] = (),
     ) -> tuple[list[Logged], str | None]:
-        """A page of the models of those experiments, the newest first where nothing else is asked."""
+        """A page of the models of those experiments, the newest first where nothing else is asked.
+
+        With `datasets`, those that were measured on one of them, and only such measures count. A metric of `order_by` may
+        name the dataset it is meant on.
+        """
         conditions = filters.parse(filter_, filters.LOGGED_MODELS)
-        orders = filters.parse_order(order_by, filters.LOGGED_MODELS)
-        by_metric = "metric" in {*(one.entity for one in conditions), *(one.entity for one in orders)}
+        orders = [
+            msgspec.structs.replace(order, key=_on(order.key, on) if order.entity == "metric" and on else order.key)
+            for (text, on) in order_by
+            for order in filters.parse_order([text], filters.LOGGED_MODELS)
+        ]
+        asked = {*(one.entity for one in conditions), *(one.entity for one in orders)}
+        by_metric = "metric" in asked or bool(datasets)
+
+        def value(row: Logged, entity: str, key: str) -> Any:
+            return _value(row, entity, key, datasets)
 
         def work(conn: sa.Connection) -> tuple[list[Logged], str | None]:
             models = store.listing(conn, scope, experiment_ids)
             rows = _logged(conn, scope, models) if by_metric else [Logged(model=one, metrics=[]) for one in models]
-            rows, following = paging.page(
-                filters.select(rows, conditions, orders, _value), lambda row: row.model.id, token, limit
-            )
+            if datasets:
+                rows = [row for row in rows if any(_is_on(one, datasets) for one in row.metrics)]
+            chosen = filters.select(rows, conditions, orders, value)
+            rows, following = paging.page(chosen, lambda row: row.model.id, token, limit)
             return rows if by_metric else _logged(conn, scope, [row.model for row in rows]), following
 
         return await self._database.read(work)
@@ -150,7 +168,7 @@ class LoggedModels:
 def _active(conn: sa.Connection, scope: str, model_id: str, *, lock: bool = False) -> LoggedModel:
     found = store.get(conn, scope, model_id, lock=lock)
     if found is None or found.lifecycle == DELETED:
-        raise NotFound(f"There is no logged model {model_id} in this workspace.", target="model_id")
+        raise NotFound(f"Logged model with ID {model_id!r} not found in this workspace.", target="model_id")
     return found
 
 
@@ -159,7 +177,28 @@ def _logged(conn: sa.Connection, scope: str, models: Sequence[LoggedModel]) -> l
     return [Logged(model=model, metrics=points[model.id]) for model in models]
 
 
-def _value(row: Logged, entity: str, key: str) -> Any:
+def note_version(unit: Unit, scope: str, model_id: str, name: str, version: str) -> None:
+    """Say in a logged model's tags that it was registered, as MLflow's pages read it."""
+    model = store.get(unit.conn, scope, model_id, lock=True)
+    if model is None:
+        return
+    held = json.loads(model.tags.get(VERSIONS_TAG, "[]"))
+    number = int(version) if version.isdecimal() else version
+    tags = {**model.tags, VERSIONS_TAG: json.dumps([*held, {"name": name, "version": number}])}
+    store.update(unit, model.pk, tags=tags)
+
+
+def _on(key: str, dataset: Measured) -> str:
+    """A metric measured on a dataset, as one key: no name of a metric holds a NUL."""
+    return "\0".join((key, *(part or "" for part in dataset)))
+
+
+def _is_on(measured: ModelPoint, datasets: Sequence[Measured]) -> bool:
+    held = measured.point.dataset
+    return held is not None and any(held[0] == name and digest in (None, "", held[1]) for name, digest in datasets)
+
+
+def _value(row: Logged, entity: str, key: str, datasets: Sequence[Measured]) -> Any:
     model = row.model
     if entity == "tag":
         return model.tags.get(key)
@@ -167,7 +206,12 @@ def _value(row: Logged, entity: str, key: str) -> Any:
         return model.params.get(key)
     if entity == "metric":
         # Ordered by step, so the last one is the newest.
-        values = [one.point.value for one in row.metrics if one.point.key == key]
+        key, _, dataset = key.partition("\0")
+        if dataset:
+            name, _, digest = dataset.partition("\0")
+            datasets = [(name, digest)]
+        mine = [one for one in row.metrics if one.point.key == key and (not datasets or _is_on(one, datasets))]
+        values = [one.point.value for one in mine]
         return values[-1] if values else None
     return {
         "name": model.name,
