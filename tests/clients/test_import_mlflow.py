@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -56,7 +57,9 @@ def tracking(server: ZaffreServer, workspace: str) -> str:
 
 
 def test_a_file_store_with_everything_in_it_twice(client_environment: ZaffreServer, files: str) -> None:
+    lying = {path: path.stat().st_mtime_ns for path in Path(files.removeprefix("file://")).rglob("*")}
     said = bring(client_environment, files.removeprefix("file://"), "from-files")
+    assert {path: path.stat().st_mtime_ns for path in Path(files.removeprefix("file://")).rglob("*")} == lying
     assert "6 new" in said and "7 files" in said
     there = mlflow_store.content(files)
     here = mlflow_store.content(tracking(client_environment, "from-files"))
@@ -119,9 +122,13 @@ def test_a_server_of_mlflows_own(
     asked = [str(newest_mlflow), "-c", "import mlflow; print(mlflow.__version__)"]
     version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = (tmp_path / "mlflow.db").read_bytes()
+    other = bring(client_environment, f"sqlite:///{tmp_path}/mlflow.db", "from-server", "--mlflow", "2.22.5", code=1)
+    assert "was written by another MLflow than 2.22.5, which would change it" in other
     more = ("--mlflow", version, "--no-artifacts")
     said = bring(client_environment, f"sqlite:///{tmp_path}/mlflow.db", "from-server", *more)
     assert NOTHING_NEW in said
+    assert (tmp_path / "mlflow.db").read_bytes() == before, "what is imported from was written to"
     assert "is no version" in bring(client_environment, "./x", "from-server", "--mlflow", "../x", code=1)
 
 
@@ -209,6 +216,11 @@ def test_what_cannot_be_imported_is_named_and_the_rest_goes_on(client_environmen
     [
         ("./nowhere", "There is no folder"),
         ("sqlite:////nowhere/mlflow.db", "There is no database /nowhere/mlflow.db"),
+        ("sqlite:////dev/null", "There is no database /dev/null"),
+        (
+            "postgresql+psycopg://me:secret@127.0.0.1:9/x",
+            "The database postgresql+psycopg://127.0.0.1:9/x cannot be read",
+        ),
         ("http://127.0.0.1:9", "cannot be reached"),
         ("ftp://user:secret@host/x", "'ftp://host/x' is no tracking server"),
         (str(Path(__file__).parent), "holds no runs of MLflow's"),
@@ -216,7 +228,17 @@ def test_what_cannot_be_imported_is_named_and_the_rest_goes_on(client_environmen
 )
 def test_an_address_with_nothing_behind_it(client_environment: ZaffreServer, uri: str, words: str) -> None:
     said = bring(client_environment, uri, "nothing", code=1)
-    assert words in said and len(said.splitlines()) <= 2
+    assert words in said and len(said.splitlines()) <= 2 and "secret" not in said
+
+
+def test_a_database_that_is_not_mlflows_stays_as_it_is(client_environment: ZaffreServer, tmp_path: Path) -> None:
+    file = tmp_path / "other.db"
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE mine (a)")
+        other.commit()
+    before = file.read_bytes()
+    said = bring(client_environment, f"sqlite:///{file}", "nothing", code=1)
+    assert "holds no experiments of MLflow's" in said and file.read_bytes() == before
 
 
 def test_without_mlflow_it_says_what_to_install(client_environment: ZaffreServer, tmp_path: Path) -> None:

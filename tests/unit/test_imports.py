@@ -246,5 +246,6 @@ def test_parents_come_before_their_children() -> None:
 def test_addresses_are_read_and_told_without_secrets() -> None:
     assert without_password("postgresql://me:secret@host:5432/db") == "postgresql://host:5432/db"
     assert without_password("sqlite:////a/b.db") == "sqlite:////a/b.db"
+    assert without_password("postgresql://me:@/db?host=/run") == "postgresql:///db?host=/run"
     assert local_folder("file:///a%20b/c") == Path("/a b/c") and local_folder("/a/b") == Path("/a/b")
     assert local_folder("s3://bucket/a") is None and local_folder("file://host/a") is None

@@ -55,7 +55,7 @@ def _ready(version: str, uri: str) -> Path:
     with tempfile.TemporaryDirectory(prefix=".new-", dir=cache) as new:
         made = Path(new) / "environment"
         _uv("venv", "--relocatable", "--python", sys.executable, str(made))
-        packages = [wanted, "sqlalchemy", "alembic", *([driver] if driver else [])]
+        packages = [wanted, "sqlalchemy<2.1", "alembic", *([driver] if driver else [])]  # MLflow 2 knows no newer one
         _uv("pip", "install", "--python", str(made / "bin" / "python"), *packages)
         if folder.exists():
             shutil.rmtree(folder)

@@ -6,12 +6,13 @@ Nothing is written there. MLflow makes what it does not find, a database or a fo
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from zaffre.profiles import ClientError
 
@@ -24,8 +25,8 @@ ROWS_A_FETCH = 10_000
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
 _UNKNOWN = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_USER = re.compile(r"(?<=://)[^/?#]*@")
 _NEEDED = "Install it beside Zaffre (`pip install mlflow`), or give --mlflow newest for an environment of its own."
-_OTHER_SCHEMA = "out-of-date database schema"
 
 
 class Point(NamedTuple):
@@ -62,6 +63,8 @@ class Source:
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
         try:
+            if self.kind in _DATABASES:
+                _same_schema(self.uri, self.name)
             self.client = self.asked(mlflow.MlflowClient, self.uri, self.uri)
             # Of a database; a server and a folder have none.
             self._engine: Any = getattr(self.client._tracking_client.store, "engine", None)
@@ -191,10 +194,7 @@ class Source:
             return ask(*arguments)
         except self._failure as error:
             code = str(getattr(error, "error_code", ""))
-            said = _first_line(error)
-            if _OTHER_SCHEMA in said:
-                said = f"{said.partition('. ')[0]}. Another MLflow wrote this database; --mlflow VERSION reads it with that one."
-            raise SourceError(f"{self.name}: {said}", code) from error
+            raise SourceError(f"{self.name}: {_first_line(error)}", code) from error
 
 
 class SourceError(ClientError):
@@ -207,10 +207,7 @@ class SourceError(ClientError):
 
 def without_password(uri: str) -> str:
     """An address that may be shown and kept."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return _USER.sub("", uri, count=1)
 
 
 def _found(uri: str) -> str:
@@ -238,6 +235,32 @@ def _found(uri: str) -> str:
             f"{folder} holds no runs of MLflow's; it is the folder `mlruns` that is meant, with all in it."
         )
     return folder.as_uri()
+
+
+def _same_schema(uri: str, name: str) -> None:
+    """Raises ClientError for a database that MLflow's client would change when it opens it: another schema is brought up to
+    its own, without asking, and tables are made where there are none."""
+    import sqlalchemy as sa
+    from mlflow.store.db import utils
+
+    databases: Any = utils
+    try:
+        engine = sa.create_engine(uri)
+        with engine.connect() as conn:
+            tables = sa.inspect(conn).get_table_names()
+            if not {"experiments", "alembic_version"} <= set(tables):
+                raise ClientError(f"The database {name} holds no experiments of MLflow's.")
+            version = conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        engine.dispose()
+    except sa.exc.SQLAlchemyError as error:
+        raise ClientError(f"The database {name} cannot be read: {_first_line(error)}.") from None
+    if version != databases._get_latest_schema_revision():
+        import mlflow
+
+        raise ClientError(
+            f"The database {name} was written by another MLflow than {mlflow.__version__}, which would change it. Name the one "
+            "that wrote it, as in --mlflow 2.22.5, or import from its server."
+        )
 
 
 def _listening(uri: str) -> None:
