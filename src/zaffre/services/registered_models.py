@@ -204,7 +204,7 @@ class RegisteredModels:
             )
             lineage.refuse_if_lost(unit, workspace.id, seen)
             rows.update(unit, actor, container.pk)
-            if model_id is not None:
+            if model_id is not None and version is None:  # what is imported says so itself, if it did where it was
                 logged_models.note_version(unit, workspace.id, model_id, container.name, row.name)
             return container, row
 
