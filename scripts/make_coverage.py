@@ -31,7 +31,7 @@ TITLES = {
     "registries": "Registries",
     "blob": "Azure Blob",
     "login": "Login",
-    "manage": "Keys and principals (Zaffre's own)",
+    "manage": "Keys, principals, imports (Zaffre's own)",
     "health": "Health and metrics",
 }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import shlex
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -239,6 +241,28 @@ def test_a_database_that_is_not_mlflows_stays_as_it_is(client_environment: Zaffr
     before = file.read_bytes()
     said = bring(client_environment, f"sqlite:///{file}", "nothing", code=1)
     assert "holds no experiments of MLflow's" in said and file.read_bytes() == before
+
+
+def test_the_key_of_this_server_goes_to_no_other(
+    client_environment: ZaffreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a shell that `zaffre env` was evaluated in, MLflow's client would send it wherever it is pointed."""
+    seen: list[str | None] = []
+
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization"))
+            self.send_error(404)
+
+        do_POST = do_GET
+
+    for name, value in client_environment.variables.items():
+        monkeypatch.setenv(name, value)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        bring(client_environment, f"http://127.0.0.1:{server.server_port}", "nothing", code=1)
+        server.shutdown()
+    assert seen and set(seen) == {None}
 
 
 def test_without_mlflow_it_says_what_to_install(client_environment: ZaffreServer, tmp_path: Path) -> None:

@@ -46,7 +46,12 @@ class Importer:
             chosen = self._chosen(found)
             here = self._experiments_here()
             for experiment in chosen:
-                self._experiment(experiment, here.get(experiment.name))
+                try:
+                    self._experiment(experiment, here.get(experiment.name))
+                except ClientError as error:
+                    if isinstance(error, TargetError) and error.hopeless:
+                        raise
+                    self._report.fail("experiment", f"'{experiment.name}'", error)
             if not self._wishes.experiments:
                 found = self._source.registered_models()
                 self._all("registered model", ((one.name, partial(self._registry.bring, one)) for one in found))
