@@ -139,7 +139,7 @@ def rich() -> dict:
             pixels = RANDOM.integers(0, 255, size=(8, 8, 3), dtype=numpy.uint8)
             mlflow.log_image(pixels, "plain.png")
             for step in range(2):
-                mlflow.log_image(pixels, key="sample/one", step=step)
+                mlflow.log_image(pixels, key="sample", step=step)
         if find_spec("matplotlib") is not None:
             from matplotlib import pyplot
 
