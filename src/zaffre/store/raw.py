@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, cast
 
+import msgspec
 import sqlalchemy as sa
 
 
@@ -54,10 +55,16 @@ def _insert_columns(
 
 
 def _array(type_: str, column: Sequence[Any]) -> str:
-    """A column as PostgreSQL writes an array. The driver's own way, which looks at each value's type, takes ten times as long."""
-    if type_ == "text":
+    """A column as PostgreSQL writes an array, which is JSON's way but for brackets, infinities and what is escaped.
+
+    The driver's own way, which looks at each value's type, takes a hundred times as long.
+    """
+    text = msgspec.json.encode(column).decode()
+    if type_ == "text" and "\\" in text:
         return "{" + ",".join(["NULL" if value is None else _quoted(value) for value in column]) + "}"
-    return "{" + ",".join(["NULL" if value is None else repr(value) for value in column]) + "}"
+    if type_ == "float8" and "null" in text:
+        return "{" + ",".join(["NULL" if value is None else repr(value) for value in column]) + "}"
+    return f"{{{text[1:-1]}}}"
 
 
 def _quoted(value: str) -> str:

@@ -6,7 +6,9 @@ listing and sorting runs never reads a history.
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,7 +26,8 @@ _latest = tables.latest_metrics
 
 _COLUMNS = '"run", "key", "step", "timestamp", "value", "is_nan", "model_id", "dataset"'
 _TYPES = ("bigint", "text", "bigint", "bigint", "float8", "boolean", "text", "text")
-_INSERT = f'INSERT INTO "metrics" ({_COLUMNS}) VALUES ON CONFLICT DO NOTHING'
+_INSERT_NEW = f'INSERT INTO "metrics" ({_COLUMNS}) VALUES'
+_INSERT = f"{_INSERT_NEW} ON CONFLICT DO NOTHING"
 _NEWER = """((excluded."step", excluded."timestamp", excluded."value")
  > ("latest_metrics"."step", "latest_metrics"."timestamp", "latest_metrics"."value"))"""
 _LOWER, _HIGHER = '(excluded."low" < "latest_metrics"."low")', '(excluded."high" > "latest_metrics"."high")'
@@ -61,6 +64,11 @@ _PLAIN = (
 )
 _BEHIND = f" AND ({_ORDER}) > (?, ?, ?, ?)"
 
+_NOWHERE: tuple[None, ...] = (None,) * 8
+_SERIES = operator.itemgetter(0, 1)
+_MANY = 100
+"""Points, from which on it pays to try without `ON CONFLICT`, for a savepoint's two ways to PostgreSQL."""
+
 _Row = tuple[int, str, int, int, float, bool, str, str]
 Place = tuple[int, int, float, bool]
 """Where a point stands in its history; the last says that the value is NaN."""
@@ -79,7 +87,7 @@ def log(unit: Unit, logged: Iterable[tuple[int, int, Sequence[Point]]]) -> None:
     if not rows:
         return
     rows.sort()
-    insert_rows(unit.conn, _INSERT, _TYPES, rows)
+    _add(unit.conn, rows)
     insert_rows(unit.conn, _UPSERT_LATEST, _LATEST_TYPES, _summaries(rows, experiments))
 
 
@@ -159,16 +167,32 @@ def _row(run: int, point: Point) -> _Row:
     return run, point.key, point.step, point.timestamp, 0.0 if nan else point.value, nan, point.model_id, dataset
 
 
+def _add(conn: sa.Connection, rows: list[_Row]) -> None:
+    """Points that are there already stay as they are.
+
+    PostgreSQL takes half as long again for a row that may be there, so many are first tried as if none were.
+    """
+    if conn.dialect.name == "postgresql" and len(rows) >= _MANY:
+        try:
+            with conn.begin_nested():
+                insert_rows(conn, _INSERT_NEW, _TYPES, list(dict.fromkeys(rows)))
+        except sa.exc.IntegrityError:
+            pass  # some were sent before
+        else:
+            return
+    insert_rows(conn, _INSERT, _TYPES, rows)
+
+
 def _summaries(rows: list[_Row], experiments: dict[int, int]) -> list[tuple[Any, ...]]:
     """Of rows in their order, the last of each run and key, with the lowest and the highest of them. NaN is neither."""
-    series: dict[tuple[int, str], list[_Row]] = {}
-    for row in rows:
-        series.setdefault(row[:2], []).append(row)
     found: list[tuple[Any, ...]] = []
-    for (run, _), own in series.items():
-        known = [(row[4], row[2]) for row in own if not row[5]]
-        low, high = (min(known), max(known)) if known else ((None, None), (None, None))
-        found.append((*own[-1], experiments[run], *low, *high))
+    for (run, _), same in itertools.groupby(rows, key=_SERIES):
+        own = list(same)
+        known = [row for row in own if not row[5]]
+        values = [row[4] for row in known]
+        lowest = known[values.index(min(values))] if known else _NOWHERE
+        highest = known[values.index(max(values))] if known else _NOWHERE
+        found.append((*own[-1], experiments[run], lowest[4], lowest[2], highest[4], highest[2]))
     return found
 
 
