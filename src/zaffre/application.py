@@ -50,6 +50,7 @@ from zaffre.gateway import no_edge, no_studio
 from zaffre.gateway.answers import arm_error
 from zaffre.gateway.app import Gateway
 from zaffre.gateway.call import Call
+from zaffre.gateway.connection import Connection
 from zaffre.gateway.internal import Internal
 from zaffre.gateway.recorder import Recorder
 from zaffre.protocols import arm, blob, health, history, imports, login, mlflow, upkeep
@@ -403,7 +404,7 @@ def _configuration(application: Gateway | Internal, settings: Settings) -> uvico
         options = {"ssl_certfile": pem, "ssl_keyfile": pem}
     return uvicorn.Config(
         application,
-        http="httptools",
+        http=Connection,
         lifespan="off",
         log_config=None,
         access_log=False,
