@@ -11,12 +11,24 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import blob, edge, figures, job_start, lists, machine, ray_jobs, start, tracking, tracking_writes
+from benchmarks import (
+    blob,
+    edge,
+    figures,
+    job_start,
+    lists,
+    machine,
+    ray_jobs,
+    start,
+    tracking,
+    tracking_size,
+    tracking_writes,
+)
 from benchmarks.figures import Figure
 from benchmarks.server import Server
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-ALL = ("start", "job", "blob", "edge", "tracking", "lists", "mlflow-writes")
+ALL = ("start", "job", "blob", "edge", "tracking", "lists", "mlflow-writes", "mlflow-size")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +56,10 @@ def _measure(folder: Path, what: set[str], rounds: int, with_ray: bool) -> list[
     if "mlflow-writes" in what:
         _say("writing beside MLflow's server: installs it first")
         found += tracking_writes.measure(folder, rounds=rounds)
-    if what <= {"start", "mlflow-writes"}:
+    if "mlflow-size" in what:
+        _say("memory and starts beside MLflow's server: installs it first")
+        found += tracking_size.measure(folder, rounds=rounds)
+    if what <= {"start", "mlflow-writes", "mlflow-size"}:
         return found
     server = Server(folder / "home")
     with contextlib.ExitStack() as stack:

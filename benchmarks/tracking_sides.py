@@ -89,6 +89,13 @@ def both(folder: Path, python: Path, database: str) -> Iterator[tuple[Side, Side
         )
 
 
+def one(stack: contextlib.ExitStack, name: str, folder: Path, python: Path) -> Side:
+    """The side of that name alone, on SQLite, up until the stack ends."""
+    if name == "zaffre":
+        return _ours(stack, folder, None, None)
+    return _mlflows(stack, python, folder, None, None)
+
+
 def _ours(stack: contextlib.ExitStack, home: Path, url: str | None, database: postgres.Postgres | None) -> Side:
     server = stack.enter_context(Server(home, {"ZAFFRE_DATABASE_URL": url} if url else None))
     client = stack.enter_context(server.client())
