@@ -27,6 +27,12 @@ class InvalidInput(ZaffreError):
     code = "UserError"
 
 
+class Unprocessable(InvalidInput):
+    """Well-formed, but it lacks something without which it means nothing."""
+
+    status = 422
+
+
 class Unauthenticated(ZaffreError):
     """No credential, or one that is wrong, expired or meant for somebody else."""
 

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.mlflow_server import MlflowServer
+from zaffre.protocols.mlflow import requests
 from zaffre.protocols.mlflow.table import operations
 from zaffre.store.unit import PLATFORM
 
@@ -142,14 +144,18 @@ def test_failures_have_mlflows_form(
 
 
 def test_every_operation_is_a_route_and_those_not_served_say_so(server: MlflowServer) -> None:
-    served = {"getServerInfo"}
+    refused = set()
     for one in operations():
         version, path = (one.path.split("/")[2], "/".join(one.path.split("/")[3:])) if "/api/" in one.path else ("", "")
-        if version != "3.0" or one.operation in served:
+        if version != "3.0":
             continue
         status, answer = server.ask(one.verb, path.replace("{", "").replace("}", ""), {}, version="3.0")
-        assert (status, answer["error_code"]) == (501, "NOT_IMPLEMENTED"), one
-        assert one.operation in answer["message"]
+        assert status == 501 or status < 500, one
+        if status == 501:
+            refused.add(one.operation)
+            assert (answer["error_code"], one.operation in answer["message"]) == ("NOT_IMPLEMENTED", True), one
+    assert "createGatewayEndpoint" in refused
+    assert not refused & {"getServerInfo", "startTraceV3", "searchTracesV3", "createAssessment"}
     for verb, path in (("POST", "webhooks"), ("GET", "traces/x/info")):
         status, answer = server.ask(verb, f"mlflow/{path}", None if verb == "GET" else {})
         assert (status, answer["error_code"]) == (501, "NOT_IMPLEMENTED")
@@ -291,3 +297,11 @@ def test_batches_that_are_not_waited_for(server: MlflowServer) -> None:
     assert server.ask("GET", f"{path}?run_id={run}&batch_tracking_id=x") == (200, {"is_complete": True})
     assert server.ask("GET", f"{path}?run_id={run}")[0] == 400
     assert server.ask("GET", f"{path}?run_id=none&batch_tracking_id=x")[0] == 404
+
+
+@pytest.mark.parametrize("name", [name for name in vars(requests) if isinstance(getattr(requests, name), type)])
+def test_every_message_can_be_read(name: str) -> None:
+    """A bound that msgspec cannot hold is found with the first request only."""
+    type_ = getattr(requests, name)
+    if issubclass(type_, msgspec.Struct):
+        msgspec.json.Decoder(type_, strict=False)

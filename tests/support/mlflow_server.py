@@ -102,7 +102,13 @@ class MlflowServer:
         """
         where = path if path.startswith("/") else f"/api/{version}/{path}"
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        headers = {"authorization": f"Bearer {token or self.token}"}
+        return self.send(method, where, data, {}, token=token)
+
+    def send(
+        self, method: str, where: str, data: bytes | None, headers: dict[str, str], *, token: str | None = None
+    ) -> tuple[int, Any]:
+        """The same with headers of its own."""
+        headers = {"authorization": f"Bearer {token or self.token}", **headers}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, f"{self.path}{where}", data, headers)

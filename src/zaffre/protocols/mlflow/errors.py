@@ -16,11 +16,13 @@ from zaffre.errors import (
     TooLarge,
     Unauthenticated,
     Unavailable,
+    Unprocessable,
     ZaffreError,
 )
 from zaffre.gateway.answers import json_answer
 
 _FORMS: tuple[tuple[type[ZaffreError], str, int], ...] = (
+    (Unprocessable, "INVALID_PARAMETER_VALUE", 422),
     (InvalidInput, "INVALID_PARAMETER_VALUE", 400),
     (NotFound, "RESOURCE_DOES_NOT_EXIST", 404),
     # mlflow takes 409 for a passing trouble; what exists already is 400 there.

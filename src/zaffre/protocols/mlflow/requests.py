@@ -378,3 +378,103 @@ class GraphQLQuery(Struct, frozen=True):
     query: str = ""
     variables: dict[str, Any] | None = None
     operationName: str | None = None
+
+
+# ---- traces
+class ExperimentLocation(Struct, frozen=True):
+    experiment_id: str = ""
+
+
+class TraceLocation(Struct, frozen=True):
+    type: str | int | None = None
+    mlflow_experiment: ExperimentLocation | None = None
+
+
+Labels = dict[Annotated[str, Meta(min_length=1, max_length=250)], Annotated[str, Meta(max_length=8000)]]
+
+
+class Assessment(Struct, frozen=True):
+    assessment_name: Annotated[str, Meta(max_length=250, pattern=r"^[^.]*$")] = ""
+    assessment_id: Annotated[str, Meta(max_length=250)] | None = None
+    trace_id: str | None = None
+    span_id: Annotated[str, Meta(max_length=250)] | None = None
+    source: dict[str, Any] | None = None
+    create_time: str | None = None
+    last_update_time: str | None = None
+    feedback: dict[str, Any] | None = None
+    expectation: dict[str, Any] | None = None
+    issue: dict[str, Any] | None = None
+    rationale: str | None = None
+    error: dict[str, Any] | None = None
+    metadata: dict[str, str] | None = None
+    overrides: str | None = None
+    valid: bool = True
+
+
+class TraceInfo(Struct, frozen=True):
+    trace_id: Annotated[str, Meta(max_length=250)] = ""
+    client_request_id: Annotated[str, Meta(max_length=250)] | None = None
+    trace_location: TraceLocation | None = None
+    request_preview: str | None = None
+    response_preview: str | None = None
+    request_time: str | None = None
+    execution_duration: str | None = None
+    state: str | int = "STATE_UNSPECIFIED"
+    trace_metadata: Labels = {}
+    tags: Labels = {}
+    assessments: list[Assessment] = []
+
+
+class TraceMessage(Struct, frozen=True):
+    trace_info: TraceInfo
+
+
+class StartTrace(Struct, frozen=True):
+    trace: TraceMessage
+
+
+class GetTrace(Struct, frozen=True):
+    trace_id: str = ""
+    allow_partial: bool = False
+
+
+class TraceIds(Struct, frozen=True):
+    trace_ids: list[str] = []
+
+
+class SearchTraces(Struct, frozen=True):
+    locations: list[TraceLocation] = []
+    filter: str | None = None
+    max_results: Annotated[int, Meta(ge=1, le=500)] = 100
+    order_by: list[str] = []
+    page_token: str | None = None
+
+
+class DeleteTraces(Struct, frozen=True):
+    experiment_id: str = ""
+    max_timestamp_millis: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    max_traces: int | None = None
+    request_ids: list[str] = []
+
+
+class TraceTag(Struct, frozen=True):
+    key: Annotated[str, Meta(max_length=250)] = ""
+    value: Annotated[str, Meta(max_length=8000)] = ""
+
+
+class TraceTagKey(Struct, frozen=True):
+    key: str = ""
+
+
+class LinkTraces(Struct, frozen=True):
+    trace_ids: list[str] = []
+    run_id: RunId = ""
+
+
+class CreateAssessment(Struct, frozen=True):
+    assessment: Assessment
+
+
+class UpdateAssessment(Struct, frozen=True):
+    assessment: Assessment
+    update_mask: str

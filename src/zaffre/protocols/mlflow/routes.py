@@ -15,6 +15,7 @@ from zaffre.protocols.mlflow.logged_models import LoggedModels
 from zaffre.protocols.mlflow.registry import Registry
 from zaffre.protocols.mlflow.runs import Runs
 from zaffre.protocols.mlflow.table import Served, operations
+from zaffre.protocols.mlflow.traces import Traces
 from zaffre.services.blobs import Blobs
 from zaffre.services.registered_models import RegisteredModels
 from zaffre.services.tracking import Tracking
@@ -33,6 +34,7 @@ def routes(settings: Settings, tracking: Tracking, models: RegisteredModels, blo
         **Experiments(tracking, at).operations(),
         **Runs(tracking, at).operations(),
         **LoggedModels(tracking, at).operations(),
+        **Traces(tracking).operations(),
         **Registry(models, at).operations(),
         **Artifacts(tracking, models, blobs, at).operations(),
         "getServerInfo": (_server_info, "workspaces/read"),

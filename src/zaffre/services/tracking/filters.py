@@ -28,7 +28,12 @@ _ENTITIES = {
     **dict.fromkeys(("parameter", "parameters", "param", "params"), "param"),
     **dict.fromkeys(("tag", "tags"), "tag"),
     **dict.fromkeys(("dataset", "datasets"), "dataset"),
+    **dict.fromkeys(("request_metadata", "metadata", "trace_metadata"), "metadata"),
+    **{name: name for name in ("span", "feedback", "expectation")},
+    "trace": "attribute",
 }
+_LABELS = ("param", "tag", "metadata", "feedback", "expectation")  # of which one may have none
+_SPAN_KEYS = ("name", "type", "status")
 _NUMBERS = ("=", "!=", "<", "<=", ">", ">=")
 _WORD_OPERATORS = frozenset({"LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"})
 _TEXTS = ("=", "!=", "LIKE", "ILIKE")
@@ -87,6 +92,19 @@ REGISTERED_MODELS = Grammar(
     numbers=frozenset({"creation_timestamp", "last_updated_timestamp"}),
     entities=frozenset({"tag"}),
 )
+TRACES = Grammar(
+    attributes={
+        **dict.fromkeys(("request_id", "trace_id", "id"), "trace_id"),
+        **dict.fromkeys(("timestamp", "timestamp_ms", "request_time"), "request_time"),
+        **dict.fromkeys(("execution_time", "execution_time_ms", "execution_duration"), "execution_duration"),
+        **dict.fromkeys(("end_time", "end_time_ms"), "end_time"),
+        **dict.fromkeys(("status", "state"), "state"),
+        **{name: name for name in ("client_request_id", "name", "run_id")},
+    },
+    numbers=frozenset({"request_time", "execution_duration", "end_time"}),
+    entities=frozenset({"tag", "metadata", "span", "feedback", "expectation"}),
+)
+_ONLY_SEARCHED = frozenset({"metadata", "span", "feedback", "expectation"})
 MODEL_VERSIONS = Grammar(
     attributes={
         name: name
@@ -148,11 +166,11 @@ def _comparison(tokens: list[_Token], grammar: Grammar) -> Condition:
     op = _operator(tokens, text)
     numeric = entity == "metric" or (entity == "attribute" and key in grammar.numbers)
     if op in _NULLS:
-        if entity not in ("param", "tag"):
+        if entity not in _LABELS:
             _fail("filter", f"IS NULL / IS NOT NULL is only supported for tags and params, not for {entity} '{key}'")
         return Condition(entity, key, op, None)
     takes: tuple[str, ...] = _NUMBERS if numeric else _TEXTS
-    if entity in ("attribute", "dataset") and not numeric:
+    if entity in ("attribute", "dataset", "span") and not numeric:
         takes += _LISTS
     if op not in takes:
         _fail("filter", f"Invalid comparator '{op}' for {entity} '{key[:100]}', not one of {', '.join(takes)}")
@@ -231,6 +249,10 @@ def _identifier(text: str, grammar: Grammar, where: str) -> tuple[str, str]:
         _fail(where, f"Invalid entity type '{_bare(head)[:100]}'; it cannot be searched here")
     if entity == "dataset" and key not in _DATASET_KEYS:
         _fail(where, f"Invalid dataset key '{key[:100]}' specified. Valid keys are {', '.join(_DATASET_KEYS)}")
+    if entity == "span" and key not in _SPAN_KEYS:
+        _fail(where, f"Invalid span attribute '{key[:100]}'. Supported attributes: {', '.join(_SPAN_KEYS)}")
+    if entity in _ONLY_SEARCHED and where == "order_by":
+        _fail(where, f"Invalid entity type '{_bare(head)[:100]}'; nothing is ordered by it")
     if not key:
         _fail(where, f"'{text[:100]}' names no {entity}")
     return entity, key

@@ -8,6 +8,7 @@ from typing import Any
 from zaffre.services.tracking.experiments import ACTIVE, Experiments
 from zaffre.services.tracking.logged_models import LoggedModels
 from zaffre.services.tracking.runs import Runs
+from zaffre.services.tracking.traces import Traces
 from zaffre.store.database import Database
 from zaffre.store.tracking.records import Experiment, NewRun, Run, RunHead
 from zaffre.store.unit import Unit
@@ -16,15 +17,17 @@ PAGE = 1000
 
 
 class Tracking:
-    """`experiments`, `runs` and `models` have everything; the methods here are what others than MLflow need.
+    """`experiments`, `runs`, `models` and `traces` have everything; the methods here are what others than MLflow need.
 
     Those that take a unit are called inside `Database.write`, so that a job and its run are made in one transaction.
     """
 
     def __init__(self, database: Database) -> None:
+        self.runtime = database.runtime
         self.experiments = Experiments(database)
         self.runs = Runs(database, self.experiments)
         self.models = LoggedModels(database, self.experiments)
+        self.traces = Traces(database, self.experiments)
 
     def ensure_experiment(self, unit: Unit, scope: str, name: str) -> Experiment:
         """The active experiment of that name, made if there is none. Raises Conflict when it is deleted."""

@@ -98,7 +98,7 @@ class _Part:
         query = query.select_from(self.source).where(*self.within)
         begun = after is not None and tuple(after[: len(self.fixed)]) == self.fixed
         if after is not None and begun:
-            query = query.where(_behind(self.keys, after[len(self.fixed) :]))
+            query = query.where(behind(self.keys, after[len(self.fixed) :]))
         return query.order_by(*(key.desc() if down else key.asc() for key, down in self.keys))
 
 
@@ -171,23 +171,23 @@ def _where(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
     if condition.entity == "tag":
         column = COLUMN_TAGS.get(condition.key)
     if column is not None:
-        return _compare(conn, column, condition)
+        return compare(conn, column, condition)
     if condition.entity == "dataset":
         links = tables.run_links.c
         read = sa.select(sa.literal(1)).where(links.run == _t.c.pk, links.direction == "input", links.kind == "dataset")
-        return sa.exists(read.where(_compare(conn, _DATASET[condition.key], condition)))
+        return sa.exists(read.where(compare(conn, _DATASET[condition.key], condition)))
     table = _TABLES[condition.entity]
     here = sa.select(sa.literal(1)).where(table.c.run == _t.c.pk, table.c.key == condition.key)
     if condition.op == "IS NULL":
         return ~sa.exists(here)
     if condition.op != "IS NOT NULL":
-        here = here.where(_compare(conn, table.c.value, condition))
+        here = here.where(compare(conn, table.c.value, condition))
         if condition.entity == "metric":
             here = here.where(table.c.is_nan.is_(sa.false()))
     return sa.exists(here)
 
 
-def _compare(conn: sa.Connection, column: sa.ColumnElement[Any], condition: Condition) -> sa.ColumnElement[bool]:
+def compare(conn: sa.Connection, column: sa.ColumnElement[Any], condition: Condition) -> sa.ColumnElement[bool]:
     value: Any = condition.value
     made: sa.ColumnElement[bool]
     match condition.op:
@@ -234,7 +234,7 @@ def _order(orders: Sequence[Order]) -> tuple[list[_Key], list[tuple[Any, str]]]:
     return keys, joins
 
 
-def _behind(keys: list[_Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
+def behind(keys: list[_Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
     """What sorts behind the place `after`: later in the first key, or equal there and later in the next, and so on."""
     either: list[sa.ColumnElement[bool]] = []
     for index, (key, down) in enumerate(keys):
@@ -246,10 +246,10 @@ def _behind(keys: list[_Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
 
 
 def _fits_all(keys: list[_Key], after: Sequence[Any]) -> bool:
-    return len(after) == len(keys) and all(_fits(key, value) for (key, _), value in zip(keys, after, strict=True))
+    return len(after) == len(keys) and all(fits(key, value) for (key, _), value in zip(keys, after, strict=True))
 
 
-def _fits(key: sa.ColumnElement[Any], value: object) -> bool:
+def fits(key: sa.ColumnElement[Any], value: object) -> bool:
     """Whether a value that came back from a client may be compared with that key."""
     if isinstance(key.type, sa.Text):
         return isinstance(value, str) and "\0" not in value

@@ -1,0 +1,171 @@
+"""Traces and assessments between MLflow's messages and our records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from zaffre.errors import InvalidInput
+from zaffre.protocols.mlflow import requests
+from zaffre.protocols.mlflow.refusals import missing
+from zaffre.runtime import Runtime, from_iso, iso
+from zaffre.services.tracking.traces import STATES, NewTrace
+from zaffre.store.tracking.traces import Assessment, Trace
+
+Document = dict[str, Any]
+KINDS = ("feedback", "expectation", "issue")
+_DURATION = re.compile(r"-?\d{1,12}(\.\d{1,9})?s")
+_SUBSECOND = re.compile(r"(\.\d{6})\d+")  # protobuf writes nanoseconds where there are any
+_MASKS = {
+    "assessmentName": "assessment_name",
+    **{name: name for name in ("assessment_name", *KINDS, "rationale", "metadata", "valid")},
+}
+
+
+def new_trace(given: requests.TraceInfo, runtime: Runtime) -> NewTrace:
+    """Raises InvalidInput that names the field."""
+    if not given.trace_id:
+        raise missing("trace_id")
+    location = given.trace_location.mlflow_experiment if given.trace_location else None
+    if location is None or not location.experiment_id:
+        raise missing("trace_location.mlflow_experiment.experiment_id")
+    state = _state(given.state)
+    return NewTrace(
+        id=given.trace_id,
+        experiment_id=location.experiment_id,
+        state=state,
+        requested_at=_milliseconds(given.request_time, "request_time") if given.request_time else runtime.now(),
+        duration=_duration(given.execution_duration) if given.execution_duration else None,
+        client_request_id=given.client_request_id,
+        request_preview=given.request_preview,
+        response_preview=given.response_preview,
+        tags=given.tags,
+        metadata=given.trace_metadata,
+        assessments=[assessment(one, given.trace_id, runtime) for one in given.assessments],
+    )
+
+
+def info(one: Trace) -> Document:
+    found: Document = {
+        "trace_id": one.id,
+        "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": one.experiment_id}},
+        "request_time": _time(one.requested_at),
+        "state": one.state,
+        "trace_metadata": one.metadata,
+        "tags": one.tags,
+        "assessments": [held.body for held in one.assessments],
+    }
+    optional = {
+        "client_request_id": one.client_request_id,
+        "request_preview": one.request_preview,
+        "response_preview": one.response_preview,
+        "execution_duration": None if one.duration is None else f"{Decimal(one.duration) / 1000:f}s",
+    }
+    return found | {name: value for name, value in optional.items() if value is not None}
+
+
+def assessment(given: requests.Assessment, trace: str, runtime: Runtime) -> Assessment:
+    """A new one, with an id of its own unless it brings one. Raises InvalidInput that names the field."""
+    if not given.assessment_name:
+        raise missing("assessment.assessment_name")
+    kind, value = _value(given)
+    if kind == "expectation" and isinstance(value, (dict, list)) and "value" in (given.expectation or {}):
+        text = msgspec.json.encode(value).decode()
+        told = {"serialized_value": {"serialization_format": "JSON_FORMAT", "value": text}}
+        given, value = (
+            msgspec.structs.replace(given, expectation=told),
+            text,
+        )  # MLflow's word for what is no plain value
+    now = runtime.now()
+    made = _milliseconds(given.create_time, "create_time") if given.create_time else now
+    body = {
+        **{name: held for name, held in msgspec.to_builtins(given).items() if held is not None},
+        "assessment_id": given.assessment_id or f"a-{runtime.hex_id()}",
+        "trace_id": trace,
+        "create_time": _time(made),
+        "last_update_time": _time(now),
+        "valid": given.valid,
+    }
+    return Assessment(
+        id=body["assessment_id"],
+        name=given.assessment_name,
+        kind=kind,
+        value=_searched(value),
+        valid=given.valid,
+        body=body,
+        created_at=made,
+        modified_at=now,
+    )
+
+
+def changed(asked: requests.UpdateAssessment) -> Callable[[Assessment, int], Assessment]:
+    """What makes the new assessment of the old one, at a time. Raises InvalidInput for fields that cannot change."""
+    names = [name.strip() for name in asked.update_mask.split(",") if name.strip()]
+    unknown = [name for name in names if name not in _MASKS]
+    if unknown or not names:
+        raise InvalidInput(
+            f"Field 'update_mask': expected some of {', '.join(sorted(set(_MASKS.values())))}.", target="update_mask"
+        )
+    given = {_MASKS[name]: getattr(asked.assessment, _MASKS[name]) for name in names}
+    given = {name: msgspec.to_builtins(value) for name, value in given.items()}
+
+    def change(held: Assessment, now: int) -> Assessment:
+        kinds = [name for name in given if name in KINDS]
+        if any(kind != held.kind for kind in kinds):
+            raise InvalidInput(f"The assessment is of the kind {held.kind}, which cannot change.", target=kinds[0])
+        body = {**held.body, **given, "last_update_time": _time(now)}
+        value = _searched((given[held.kind] or {}).get("value")) if held.kind in given else held.value
+        return msgspec.structs.replace(
+            held, name=body["assessment_name"], value=value, valid=body["valid"], body=body, modified_at=now
+        )
+
+    return change
+
+
+def _value(given: requests.Assessment) -> tuple[str, Any]:
+    held = [(kind, getattr(given, kind)) for kind in KINDS if getattr(given, kind) is not None]
+    if len(held) != 1:
+        raise InvalidInput(f"Field 'assessment': expected one of {', '.join(KINDS)}.", target="assessment")
+    kind, message = held[0]
+    if kind == "expectation" and "serialized_value" in message:
+        return kind, (message["serialized_value"] or {}).get("value")
+    return kind, message.get("value")
+
+
+def _searched(value: Any) -> str | None:
+    """As a filter compares it: texts as they are, anything else as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
+def _state(given: str | int) -> str:
+    text = STATES[given] if isinstance(given, int) and 0 <= given < len(STATES) else str(given)
+    if text not in STATES:
+        raise InvalidInput(f"Field 'state': '{text[:50]}' is not one of {', '.join(STATES)}.", target="state")
+    return text
+
+
+def _milliseconds(text: str, field: str) -> int:
+    try:
+        return from_iso(_SUBSECOND.sub(r"\1", text))
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"Field '{field}': '{text[:50]}' is not a time, as 2026-01-31T12:34:56.789Z.", target=field
+        ) from None
+
+
+def _duration(text: str) -> int:
+    if not _DURATION.fullmatch(text):
+        raise InvalidInput(
+            f"Field 'execution_duration': '{text[:50]}' is not a duration, as 1.25s.", target="execution_duration"
+        )
+    return round(Decimal(text[:-1]) * 1000)
+
+
+def _time(ms: int) -> str:
+    return iso(ms)

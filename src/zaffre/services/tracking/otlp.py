@@ -1,0 +1,160 @@
+"""OpenTelemetry's trace export, read into spans and the traces they are of. The library is loaded with the first export."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import TYPE_CHECKING, Any
+
+from zaffre.errors import InvalidInput, Unprocessable
+from zaffre.services.tracking.traces import Arrived
+from zaffre.store.tracking.traces import Span
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
+
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+MOST_SPANS = 10_000
+_STATUSES = {0: "UNSET", 1: "OK", 2: "ERROR"}
+_IDS = ("traceId", "spanId", "parentSpanId")
+_SERVICE, _USAGE = "service.name", "mlflow.chat.tokenUsage"
+_TYPE, _INPUTS, _OUTPUTS = "mlflow.spanType", "mlflow.spanInputs", "mlflow.spanOutputs"
+# What OpenTelemetry's conventions say of a whole trace, by MLflow's name for it.
+_METADATA = {"session.id": "mlflow.trace.session", "user.id": "mlflow.trace.user"}
+
+
+def decode(body: bytes, media_type: str) -> list[Arrived]:
+    """The spans of an export request, by trace. Raises InvalidInput for what is none."""
+    from google.protobuf.json_format import ParseDict, ParseError
+    from google.protobuf.message import DecodeError
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    request = ExportTraceServiceRequest()
+    try:
+        if media_type == JSON:
+            ParseDict(_with_base64(json.loads(body)), request, ignore_unknown_fields=True)
+        else:
+            request.ParseFromString(body)
+    except (DecodeError, ParseError, ValueError, TypeError, AttributeError, RecursionError):
+        raise InvalidInput("Invalid OpenTelemetry format.", target="body") from None
+    spans = [span for resource in request.resource_spans for span in _of_resource(resource)]
+    if not spans:
+        raise InvalidInput("Invalid OpenTelemetry format - no spans found", target="resource_spans")
+    if len(spans) > MOST_SPANS:
+        raise InvalidInput(
+            f"{len(spans)} spans in one request; at most {MOST_SPANS} are taken.", target="resource_spans"
+        )
+    found: dict[str, list[Message]] = {}
+    for span in spans:
+        if not span.trace_id or not span.span_id:
+            raise Unprocessable("A span has no trace_id or no span_id.", target="trace_id")
+        if len(span.trace_id) != 16 or len(span.span_id) != 8 or len(span.parent_span_id) not in (0, 8):
+            raise InvalidInput("A span has a trace id of 16 bytes and ids of 8.", target="trace_id")
+        found.setdefault(f"tr-{span.trace_id.hex()}", []).append(span)
+    return [_arrived(trace, own) for trace, own in found.items()]
+
+
+def as_json(content: bytes) -> dict[str, Any]:
+    """A kept span as protobuf's JSON, in the names MLflow's messages have."""
+    from google.protobuf.json_format import MessageToDict
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
+
+    message = Message()
+    message.ParseFromString(content)
+    found: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return found
+
+
+def _of_resource(resource: Any) -> list[Message]:
+    """Its spans; a root tells the service it is of, where that is not in the span itself."""
+    found = [span for scoped in resource.scope_spans for span in scoped.spans]
+    service = next((one.value for one in resource.resource.attributes if one.key == _SERVICE), None)
+    for span in found:
+        if service is not None and not span.parent_span_id and not any(one.key == _SERVICE for one in span.attributes):
+            span.attributes.add(key=_SERVICE).value.CopyFrom(service)
+    return found
+
+
+def _tokens(messages: list[Message]) -> dict[str, int]:
+    """What the spans used of a model's tokens, all together."""
+    total: dict[str, int] = {}
+    for message in messages:
+        try:
+            used = json.loads(_attribute(message, _USAGE) or "{}")
+        except ValueError:
+            continue  # an attribute like any other
+        for name, count in used.items() if isinstance(used, dict) else ():
+            if isinstance(count, int):
+                total[name] = total.get(name, 0) + count
+    return total
+
+
+def _arrived(trace: str, messages: list[Message]) -> Arrived:
+    root = next((one for one in messages if not one.parent_span_id), None)
+    metadata: dict[str, str] = {}
+    for message in messages:
+        for attribute in message.attributes:
+            if attribute.key in _METADATA and (text := _text(attribute.value)):
+                metadata.setdefault(_METADATA[attribute.key], text)
+    return Arrived(
+        trace=trace,
+        spans=[_span(one) for one in messages],
+        request=None if root is None else _attribute(root, _INPUTS),
+        response=None if root is None else _attribute(root, _OUTPUTS),
+        metadata=metadata,
+        tokens=_tokens(messages),
+    )
+
+
+def _span(message: Message) -> Span:
+    return Span(
+        id=message.span_id.hex(),
+        parent=message.parent_span_id.hex() or None,
+        name=_clean(message.name),
+        type=_unquoted(_attribute(message, _TYPE)) or "UNKNOWN",
+        status=_STATUSES.get(message.status.code, "UNSET"),
+        started_ns=_bounded(message.start_time_unix_nano),
+        ended_ns=_bounded(message.end_time_unix_nano) or None,
+        content=message.SerializeToString(),
+    )
+
+
+def _attribute(message: Message, key: str) -> str | None:
+    return next((_text(one.value) for one in message.attributes if one.key == key), None)
+
+
+def _text(value: Any) -> str:
+    """Of OpenTelemetry's AnyValue; MLflow's own attributes are texts of JSON."""
+    kind = value.WhichOneof("value")
+    return "" if kind is None else _clean(str(getattr(value, kind)))
+
+
+def _unquoted(text: str | None) -> str | None:
+    try:
+        found = json.loads(text) if text else None
+    except ValueError:
+        found = text
+    return found if isinstance(found, str) else text
+
+
+def _clean(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL keeps
+
+
+def _bounded(nanoseconds: int) -> int:
+    return min(nanoseconds, 2**63 - 1)
+
+
+def _with_base64(document: Any) -> Any:
+    """OpenTelemetry's JSON writes ids as hexadecimal, where protobuf's has base64."""
+    for resource in document.get("resourceSpans", []):
+        for scoped in resource.get("scopeSpans", []):
+            for span in scoped.get("spans", []):
+                for name in _IDS:
+                    if span.get(name):
+                        try:
+                            span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
+                        except (ValueError, binascii.Error):
+                            raise InvalidInput(f"Field '{name}': expected hexadecimal digits.", target=name) from None
+    return document

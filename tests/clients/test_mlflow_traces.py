@@ -1,0 +1,254 @@
+"""Traces by MLflow 3's own client, and spans by a plain OpenTelemetry exporter."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.entities import AssessmentSource, SpanType
+from mlflow.exceptions import MlflowException
+
+from tests.support.mlflow_server import MlflowServer
+from zaffre.services.tracking.otlp import JSON, PROTOBUF
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    made = MlflowServer(tmp_path_factory.mktemp("home"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def experiment(server: MlflowServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The client's tracking address and its experiment, a new one each test."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", server.token)
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(server.uri)
+    mlflow.tracing.reset()
+    yield mlflow.set_experiment(request.node.name).experiment_id
+    mlflow.tracing.reset()
+    mlflow.set_tracking_uri(before)
+
+
+@mlflow.trace(span_type=SpanType.RETRIEVER)
+def look_up(question: str) -> list[str]:
+    return [f"about {question}"]
+
+
+@mlflow.trace(name="answer")
+def answer(question: str) -> str:
+    if question == "?":
+        raise ValueError("no question")
+    found = look_up(question)
+    with mlflow.start_span("model", span_type=SpanType.LLM) as span:
+        span.set_inputs({"prompt": found})
+        span.set_outputs("42")
+    mlflow.update_current_trace(tags={"topic": question}, metadata={"build": "7"})
+    return "42"
+
+
+def last() -> str:
+    trace_id = mlflow.get_last_active_trace_id()
+    assert trace_id is not None
+    return trace_id
+
+
+def names(experiment: str, filter_: str | None = None, **more: Any) -> list[str]:
+    found = mlflow.search_traces(locations=[experiment], filter_string=filter_, return_type="list", **more)
+    return [trace.info.tags.get("topic", "?") for trace in found]
+
+
+def test_a_traced_call_is_told_whole(experiment: str) -> None:
+    assert answer("life") == "42"
+    trace = mlflow.get_trace(last())
+    assert trace is not None
+    assert (trace.info.state, trace.info.experiment_id) == ("OK", experiment)
+    assert (trace.info.tags["topic"], trace.info.trace_metadata["build"]) == ("life", "7")
+    assert (json.loads(trace.info.request_preview), trace.info.response_preview) == ({"question": "life"}, '"42"')
+    spans = {span.name: span for span in trace.data.spans}
+    assert set(spans) == {"answer", "look_up", "model"}
+    root = spans["answer"]
+    assert (root.parent_id, spans["model"].parent_id) == (None, root.span_id)
+    assert (spans["model"].span_type, spans["model"].inputs) == ("LLM", {"prompt": ["about life"]})
+    assert root.outputs == "42"
+
+
+def test_what_failed_is_an_error_with_its_exception(experiment: str) -> None:
+    with pytest.raises(ValueError, match="no question"):
+        answer("?")
+    trace = mlflow.get_trace(last())
+    assert trace is not None and trace.info.state == "ERROR"
+    (root,) = trace.data.spans
+    assert root.events[0].attributes["exception.message"] == "no question"
+
+
+def test_traces_are_searched_in_pages(experiment: str) -> None:
+    for topic in ("a", "b", "c"):
+        answer(topic)
+    with pytest.raises(ValueError, match="no question"):
+        answer("?")
+    assert names(experiment) == ["?", "c", "b", "a"]
+    assert names(experiment, order_by=["timestamp_ms ASC"]) == ["a", "b", "c", "?"]
+    assert names(experiment, "trace.status = 'ERROR'") == ["?"]
+    assert names(experiment, "tags.topic != 'b'") == ["c", "a"]
+    assert names(experiment, "tags.topic IS NULL") == ["?"]
+    assert names(experiment, "metadata.build = '7' AND tags.topic LIKE 'a%'") == ["a"]
+    assert names(experiment, "span.type = 'LLM' AND tags.topic = 'b'") == ["b"]
+    assert names(experiment, "span.name ILIKE 'LOOK%'") == ["c", "b", "a"]
+    assert names(experiment, "trace.name = 'nobody'") == []
+    assert names(experiment, "trace.execution_time_ms >= 0", max_results=2) == ["?", "c"]
+    client = mlflow.MlflowClient()
+    page = client.search_traces(locations=[experiment], max_results=3)
+    rest = client.search_traces(locations=[experiment], max_results=3, page_token=page.token)
+    assert (len(page), len(rest), rest.token) == (3, 1, None)
+    with pytest.raises(MlflowException, match="Invalid attribute key 'nothing'"):
+        names(experiment, "trace.nothing = 'x'")
+
+
+def test_tags_change_and_traces_are_deleted(experiment: str) -> None:
+    answer("x")
+    trace_id = last()
+    mlflow.set_trace_tag(trace_id, "mood", "good")
+    assert names(experiment, "tags.mood = 'good'") == ["x"]
+    mlflow.delete_trace_tag(trace_id, "mood")
+    assert names(experiment, "tags.mood = 'good'") == []
+    with pytest.raises(MlflowException, match="No trace tag with key 'mood'"):
+        mlflow.delete_trace_tag(trace_id, "mood")
+    client = mlflow.MlflowClient()
+    assert client.delete_traces(experiment, trace_ids=[trace_id]) == 1
+    with pytest.raises(MlflowException, match="not found"):
+        client.get_trace(trace_id)
+    answer("y")
+    answer("z")
+    assert client.delete_traces(experiment, max_timestamp_millis=2**52, max_traces=1) == 1
+    assert names(experiment) == ["z"], "the oldest went"
+
+
+def test_what_people_think_of_a_trace(experiment: str) -> None:
+    answer("x")
+    trace_id = last()
+    source = AssessmentSource(source_type="HUMAN", source_id="ada@example.org")
+    mlflow.log_feedback(trace_id=trace_id, name="right", value=True, rationale="it is", source=source)
+    mlflow.log_expectation(trace_id=trace_id, name="expected", value={"n": 42}, source=source)
+    trace = mlflow.get_trace(trace_id)
+    assert trace is not None
+    held = {one.name: one for one in trace.info.assessments}
+    assert (held["right"].value, held["right"].rationale, held["right"].source.source_id) == (
+        True,
+        "it is",
+        "ada@example.org",
+    )
+    assert held["expected"].value == {"n": 42}
+    assert names(experiment, "feedback.right = 'true'") == ["x"]
+    assert names(experiment, "feedback.right = 'false'") == []
+    changed = mlflow.override_feedback(trace_id=trace_id, assessment_id=held["right"].assessment_id, value=False)
+    assert names(experiment, "feedback.right = 'true'") == [], "the first holds no more"
+    before = mlflow.get_assessment(trace_id, held["right"].assessment_id)
+    assert before.valid is False
+    mlflow.delete_assessment(trace_id, changed.assessment_id)
+    assert mlflow.get_assessment(trace_id, held["right"].assessment_id).valid is True
+    with pytest.raises(MlflowException, match="not found"):
+        mlflow.get_assessment(trace_id, changed.assessment_id)
+
+
+def test_traces_of_a_run(experiment: str) -> None:
+    with mlflow.start_run() as run:
+        answer("inside")
+    answer("outside")
+    other = last()
+    assert names(experiment, f"trace.run_id = '{run.info.run_id}'") == ["inside"]
+    mlflow.MlflowClient().link_traces_to_run([other], run.info.run_id)
+    assert names(experiment, f"trace.run_id = '{run.info.run_id}'") == ["outside", "inside"]
+
+
+@pytest.mark.parametrize("form", ["protobuf", "gzip", "json"])
+def test_any_exporter_may_send_spans(server: MlflowServer, experiment: str, form: str) -> None:
+    """As OpenTelemetry's exporters do, with the experiment in a header; the root comes last, when it has ended."""
+    trace, root, child = f"{hash(form) % 2**64:032x}", "0a" * 8, "0b" * 8
+    spans = [
+        {"traceId": trace, "spanId": child, "parentSpanId": root, "name": "work", "startTimeUnixNano": "1700000000100000000",
+         "endTimeUnixNano": "1700000000200000000"},
+        {"traceId": trace, "spanId": root, "name": "request", "startTimeUnixNano": "1700000000000000000",
+         "endTimeUnixNano": "1700000000500000000", "status": {"code": 2, "message": "no"},
+         "attributes": [{"key": "session.id", "value": {"stringValue": "s-1"}}]},
+    ]  # fmt: skip
+    for span in spans:
+        body: Any = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+        data, kind = (json.dumps(body).encode(), JSON) if form == "json" else (_message(body), PROTOBUF)
+        headers = {"x-mlflow-experiment-id": experiment, "content-type": kind}
+        if form == "gzip":
+            data, headers["content-encoding"] = gzip.compress(data), "gzip"
+        assert server.send("POST", "/v1/traces", data, headers)[0] == 200
+    found = mlflow.get_trace(f"tr-{trace}")
+    assert found is not None
+    assert (found.info.state, found.info.execution_duration, found.info.request_time) == (
+        "ERROR",
+        500,
+        1_700_000_000_000,
+    )
+    assert [span.name for span in found.data.spans] == ["request", "work"]
+    assert found.info.trace_metadata["mlflow.trace.session"] == "s-1"
+    assert found.info.tags["mlflow.traceName"] == "request"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"content-type": PROTOBUF}, b"", 422),
+        ({"x-mlflow-experiment-id": "0", "content-type": "text/plain"}, b"x", 400),
+        ({"x-mlflow-experiment-id": "0", "content-type": PROTOBUF}, b"\xff\xff\xff", 400),
+        ({"x-mlflow-experiment-id": "0", "content-type": PROTOBUF}, b"", 400),
+        ({"x-mlflow-experiment-id": "0", "content-type": JSON}, b"[]", 400),
+        ({"x-mlflow-experiment-id": "0", "content-type": JSON}, b'{"resourceSpans": 5}', 400),
+        ({"x-mlflow-experiment-id": "0", "content-type": JSON, "content-encoding": "gzip"}, b"{}", 400),
+        ({"x-mlflow-experiment-id": "0", "content-type": JSON, "content-encoding": "br"}, b"{}", 400),
+        ({"x-mlflow-experiment-id": "none", "content-type": JSON},
+         json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "ab" * 16, "spanId": "cd" * 8}]}]}]}).encode(), 404),
+        ({"x-mlflow-experiment-id": "0", "content-type": JSON},
+         json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "xx", "spanId": "cd" * 8}]}]}]}).encode(), 400),
+    ],
+)  # fmt: skip
+def test_exports_that_are_none(server: MlflowServer, headers: dict[str, str], body: bytes, status: int) -> None:
+    assert server.send("POST", "/v1/traces", body, headers)[0] == status
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {},
+        {"trace_id": "t"},
+        {"trace_id": "t", "trace_location": {"mlflow_experiment": {"experiment_id": "0"}}, "state": "GREAT"},
+        {"trace_id": "t", "trace_location": {"mlflow_experiment": {"experiment_id": "0"}}, "request_time": "noon"},
+        {
+            "trace_id": "t",
+            "trace_location": {"mlflow_experiment": {"experiment_id": "0"}},
+            "execution_duration": "long",
+        },
+        {"trace_id": "t", "trace_location": {"mlflow_experiment": {"experiment_id": "0"}}, "tags": {"": "x"}},
+        {
+            "trace_id": "t",
+            "trace_location": {"mlflow_experiment": {"experiment_id": "0"}},
+            "assessments": [{"assessment_name": "a"}],
+        },
+    ],
+)
+def test_traces_that_are_none(server: MlflowServer, info: dict[str, Any]) -> None:
+    status, answer = server.ask("POST", "mlflow/traces", {"trace": {"trace_info": info}}, version="3.0")
+    assert (status, answer["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert server.ask("GET", "mlflow/traces/t", version="3.0")[0] == 404
+
+
+def _message(document: Any) -> bytes:
+    from google.protobuf.json_format import ParseDict
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    from zaffre.services.tracking.otlp import _with_base64
+
+    data: bytes = ParseDict(_with_base64(document), ExportTraceServiceRequest()).SerializeToString()
+    return data
