@@ -33,7 +33,7 @@ class Registry:
         versions = sorted(self._source.versions(model.name), key=lambda one: int(one.version))
         held = {one["version"]: _tags(one) for one in self._versions_here(model.name)} if here else {}
         aliases = {alias: str(version) for alias, version in (getattr(model, "aliases", None) or {}).items()}
-        state = journal.digest(model.description, model.tags, aliases, model.last_updated_timestamp)
+        state = journal.digest(model.description or "", model.tags, aliases, model.last_updated_timestamp)
         if here is None and not self._report.dry:
             self._put(model, {}, None)
         arrived = {one.version for one in versions if self._version(one, held.get(str(one.version)))}
@@ -69,9 +69,9 @@ class Registry:
                 return False
             head = [
                 version.source,
-                version.run_id,
-                version.description,
-                version.current_stage,
+                version.run_id or "",
+                version.description or "",
+                version.current_stage or "None",
                 version.last_updated_timestamp,
             ]
             state = journal.digest(head, version.tags)
