@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from zaffre.errors import InvalidInput, Unprocessable
+from zaffre.services.tracking import conventions
 from zaffre.services.tracking.traces import Arrived
 from zaffre.store.tracking.traces import Span
 
@@ -18,8 +19,7 @@ PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MOST_SPANS = 10_000
 _STATUSES = {0: "UNSET", 1: "OK", 2: "ERROR"}
 _IDS = ("traceId", "spanId", "parentSpanId")
-_SERVICE, _USAGE = "service.name", "mlflow.chat.tokenUsage"
-_TYPE, _INPUTS, _OUTPUTS = "mlflow.spanType", "mlflow.spanInputs", "mlflow.spanOutputs"
+_SERVICE = "service.name"
 # What OpenTelemetry's conventions say of a whole trace, by MLflow's name for it.
 _METADATA = {"session.id": "mlflow.trace.session", "user.id": "mlflow.trace.user"}
 
@@ -51,6 +51,7 @@ def decode(body: bytes, media_type: str) -> list[Arrived]:
             raise Unprocessable("A span has no trace_id or no span_id.", target="trace_id")
         if len(span.trace_id) != 16 or len(span.span_id) != 8 or len(span.parent_span_id) not in (0, 8):
             raise InvalidInput("A span has a trace id of 16 bytes and ids of 8.", target="trace_id")
+        _tell(span)
         found.setdefault(f"tr-{span.trace_id.hex()}", []).append(span)
     return [_arrived(trace, own) for trace, own in found.items()]
 
@@ -76,14 +77,18 @@ def _of_resource(resource: Any) -> list[Message]:
     return found
 
 
+def _tell(span: Message) -> None:
+    """Add what other libraries' attributes say in MLflow's own."""
+    attributes = {one.key: _python(one.value) for one in span.attributes}
+    for name, value in list(conventions.told(attributes)):
+        _fill(span.attributes.add(key=name).value, value)
+
+
 def _tokens(messages: list[Message]) -> dict[str, int]:
     """What the spans used of a model's tokens, all together."""
     total: dict[str, int] = {}
     for message in messages:
-        try:
-            used = json.loads(_attribute(message, _USAGE) or "{}")
-        except ValueError:
-            continue  # an attribute like any other
+        used = _decoded(_attribute(message, conventions.USAGE))
         for name, count in used.items() if isinstance(used, dict) else ():
             if isinstance(count, int):
                 total[name] = total.get(name, 0) + count
@@ -95,13 +100,13 @@ def _arrived(trace: str, messages: list[Message]) -> Arrived:
     metadata: dict[str, str] = {}
     for message in messages:
         for attribute in message.attributes:
-            if attribute.key in _METADATA and (text := _text(attribute.value)):
-                metadata.setdefault(_METADATA[attribute.key], text)
+            if attribute.key in _METADATA and (value := _python(attribute.value)):
+                metadata.setdefault(_METADATA[attribute.key], _clean(str(value)))
     return Arrived(
         trace=trace,
         spans=[_span(one) for one in messages],
-        request=None if root is None else _attribute(root, _INPUTS),
-        response=None if root is None else _attribute(root, _OUTPUTS),
+        request=_preview(root, conventions.INPUTS),
+        response=_preview(root, conventions.OUTPUTS),
         metadata=metadata,
         tokens=_tokens(messages),
     )
@@ -112,7 +117,7 @@ def _span(message: Message) -> Span:
         id=message.span_id.hex(),
         parent=message.parent_span_id.hex() or None,
         name=_clean(message.name),
-        type=_unquoted(_attribute(message, _TYPE)) or "UNKNOWN",
+        type=_clean(str(_decoded(_attribute(message, conventions.TYPE)) or "UNKNOWN")),
         status=_STATUSES.get(message.status.code, "UNSET"),
         started_ns=_bounded(message.start_time_unix_nano),
         ended_ns=_bounded(message.end_time_unix_nano) or None,
@@ -120,22 +125,53 @@ def _span(message: Message) -> Span:
     )
 
 
-def _attribute(message: Message, key: str) -> str | None:
-    return next((_text(one.value) for one in message.attributes if one.key == key), None)
+def _attribute(message: Message, key: str) -> Any:
+    return next((_python(one.value) for one in message.attributes if one.key == key), None)
 
 
-def _text(value: Any) -> str:
-    """Of OpenTelemetry's AnyValue; MLflow's own attributes are texts of JSON."""
-    kind = value.WhichOneof("value")
-    return "" if kind is None else _clean(str(getattr(value, kind)))
+def _preview(message: Message | None, key: str) -> str | None:
+    """What went in or came out, as JSON."""
+    value = None if message is None else _decoded(_attribute(message, key))
+    return None if value is None else _clean(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _unquoted(text: str | None) -> str | None:
+def _decoded(value: Any) -> Any:
+    """MLflow's older clients send its attributes as texts of JSON."""
+    if not isinstance(value, str) or value[:1] not in ("{", "[", '"'):
+        return value
     try:
-        found = json.loads(text) if text else None
+        return json.loads(value)
     except ValueError:
-        found = text
-    return found if isinstance(found, str) else text
+        return value
+
+
+def _python(value: Any) -> Any:
+    """OpenTelemetry's AnyValue."""
+    kind = value.WhichOneof("value")
+    if kind == "kvlist_value":
+        return {one.key: _python(one.value) for one in value.kvlist_value.values}
+    if kind == "array_value":
+        return [_python(one) for one in value.array_value.values]
+    return None if kind is None else getattr(value, kind)
+
+
+def _fill(message: Any, value: Any) -> None:
+    """The other way round."""
+    match value:
+        case bool():
+            message.bool_value = value
+        case int():
+            message.int_value = value
+        case float():
+            message.double_value = value
+        case dict():
+            for key, one in value.items():
+                _fill(message.kvlist_value.values.add(key=str(key)).value, one)
+        case list():
+            for one in value:
+                _fill(message.array_value.values.add(), one)
+        case _:
+            message.string_value = str(value)
 
 
 def _clean(text: str) -> str:
