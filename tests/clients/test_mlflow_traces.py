@@ -111,6 +111,51 @@ def test_traces_are_searched_in_pages(experiment: str) -> None:
         names(experiment, "trace.nothing = 'x'")
 
 
+def test_how_much_two_filters_find_the_same(experiment: str) -> None:
+    from mlflow.tracing.client import TracingClient
+
+    for topic in ("a", "b", "c"):
+        answer(topic)
+    with pytest.raises(ValueError, match="no question"):
+        answer("?")
+    correlate = TracingClient().calculate_trace_filter_correlation
+    same = correlate([experiment], "trace.status = 'ERROR'", "tags.topic IS NULL")
+    assert (same.filter1_count, same.filter2_count, same.joint_count, same.total_count) == (1, 1, 1, 4)
+    assert (same.npmi, 0 < (same.npmi_smoothed or 0) < 1) == (1.0, True)
+    never = correlate([experiment], "trace.status = 'ERROR'", "tags.topic LIKE '%'")
+    assert (never.npmi, never.joint_count, never.filter2_count) == (-1.0, 0, 3)
+    within = correlate([experiment], "tags.topic = 'a'", "span.type = 'LLM'", base_filter="trace.status = 'OK'")
+    assert (within.npmi, within.filter1_count, within.filter2_count, within.total_count) == (0.0, 1, 3, 3)
+    nobody = correlate([experiment], "tags.topic = 'nobody'", "span.type = 'LLM'")
+    assert nobody.npmi != nobody.npmi and nobody.npmi_smoothed != nobody.npmi_smoothed
+    with pytest.raises(MlflowException, match=r"filter_string2.*Invalid attribute key 'nothing'"):
+        correlate([experiment], "tags.topic = 'a'", "trace.nothing = 'x'")
+
+
+def test_prompts_of_a_trace(server: MlflowServer, experiment: str) -> None:
+    for topic in ("a", "b"):
+        answer(topic)
+
+    def link(trace: str, *prompts: dict[str, str]) -> int:
+        body = {"trace_id": trace, "prompt_versions": list(prompts)}
+        status: int = server.ask("POST", "mlflow/traces/link-prompts", body)[0]
+        return status
+
+    assert link(last(), {"name": "greet", "version": "1"}, {"name": "part", "version": "2"}) == 200
+    assert link(last(), {"name": "greet", "version": "1"}) == 200  # again is once
+    assert names(experiment, 'prompt = "greet/1"') == ["b"]
+    assert names(experiment, "prompt = 'greet/2'") == []
+    trace = mlflow.get_trace(last())
+    assert trace is not None and "greet/1" not in trace.info.tags | trace.info.trace_metadata
+    for wrong in ("prompt = 'greet'", "prompt LIKE 'greet/%'", "prompt != 'greet/1'"):
+        with pytest.raises(MlflowException, match="Invalid comparator or value for prompts filter"):
+            mlflow.MlflowClient().search_traces(locations=[experiment], filter_string=wrong)
+    assert link("tr-none", {"name": "greet", "version": "1"}) == 404
+    assert (link(last()), link(last(), {"name": "greet"}), link(last(), {"name": "greet", "version": "x"})) == (
+        400,
+    ) * 3
+
+
 def test_tags_change_and_traces_are_deleted(experiment: str) -> None:
     answer("x")
     trace_id = last()

@@ -254,7 +254,7 @@ trace_labels = sa.Table(
     "trace_labels",
     metadata,
     sa.Column("trace", Key, sa.ForeignKey("traces.pk", ondelete="CASCADE"), primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True),  # "tag" or "metadata"
+    sa.Column("kind", sa.Text, primary_key=True),  # "tag", "metadata" or "prompt", whose key is name/version
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )

@@ -450,6 +450,23 @@ class SearchTraces(Struct, frozen=True):
     page_token: str | None = None
 
 
+class CorrelateTraces(Struct, frozen=True):
+    experiment_ids: list[str] = []
+    filter_string1: str = ""
+    filter_string2: str = ""
+    base_filter: str | None = None
+
+
+class PromptVersion(Struct, frozen=True):
+    name: Annotated[str, Meta(min_length=1, max_length=250, pattern=r"^[^/]*$")]
+    version: Annotated[str, Meta(pattern=r"^[0-9]{1,18}$")]
+
+
+class LinkPrompts(Struct, frozen=True):
+    trace_id: str = ""
+    prompt_versions: list[PromptVersion] = []
+
+
 class DeleteTraces(Struct, frozen=True):
     experiment_id: str = ""
     max_timestamp_millis: Annotated[int, Meta(ge=0, le=2**62)] | None = None

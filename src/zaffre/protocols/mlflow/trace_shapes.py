@@ -12,7 +12,9 @@ import msgspec
 from zaffre.errors import InvalidInput
 from zaffre.protocols.mlflow import requests
 from zaffre.protocols.mlflow.refusals import missing
+from zaffre.protocols.mlflow.shape import number
 from zaffre.runtime import Runtime, from_iso, iso
+from zaffre.services.tracking.correlation import JEFFREYS, Counts, npmi
 from zaffre.services.tracking.traces import STATES, NewTrace
 from zaffre.store.tracking.traces import Assessment, Trace
 
@@ -66,6 +68,17 @@ def info(one: Trace) -> Document:
         "execution_duration": None if one.duration is None else f"{Decimal(one.duration) / 1000:f}s",
     }
     return found | {name: value for name, value in optional.items() if value is not None}
+
+
+def correlation(found: Counts) -> Document:
+    return {
+        "npmi": number(npmi(found)),
+        "npmi_smoothed": number(npmi(found, JEFFREYS)),
+        "filter1_count": found.first,
+        "filter2_count": found.second,
+        "joint_count": found.both,
+        "total_count": found.total,
+    }
 
 
 def assessment(given: requests.Assessment, trace: str, runtime: Runtime) -> Assessment:

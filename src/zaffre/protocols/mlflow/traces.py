@@ -13,6 +13,7 @@ from zaffre.errors import InvalidInput, TooLarge, Unprocessable
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import BODY_LIMIT, Call
 from zaffre.protocols.mlflow import requests, trace_shapes
+from zaffre.protocols.mlflow.refusals import missing
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
 from zaffre.services.tracking import Tracking, otlp
@@ -42,6 +43,8 @@ class Traces:
             "setTraceTagV3": (self.set_tag, _WRITE),
             "deleteTraceTag": (self.delete_tag, _WRITE),
             "deleteTraceTagV3": (self.delete_tag, _WRITE),
+            "calculateTraceFilterCorrelation": (self.correlate, _READ),
+            "linkPromptsToTrace": (self.link_prompts, _WRITE),
             "linkTracesToRun": (self.link, _WRITE),
             "createAssessment": (self.assess, _WRITE),
             "GetAssessment": (self.get_assessment, _READ),
@@ -121,6 +124,29 @@ class Traces:
                 f"Cannot link more than {MOST_AT_ONCE} traces to a run in one request.", target="trace_ids"
             )
         await self._traces.link(call.workspace.id, asked.trace_ids, required(asked.run_id, "run_id"))
+        return json_answer({})
+
+    async def correlate(self, call: Call) -> Response:
+        asked = await parse(call, requests.CorrelateTraces)
+        if not asked.experiment_ids:
+            raise missing("experiment_ids")
+        found = await self._traces.correlation(
+            call.workspace.id,
+            asked.experiment_ids,
+            asked.base_filter,
+            required(asked.filter_string1, "filter_string1"),
+            required(asked.filter_string2, "filter_string2"),
+        )
+        return json_answer(trace_shapes.correlation(found))
+
+    async def link_prompts(self, call: Call) -> Response:
+        asked = await parse(call, requests.LinkPrompts)
+        if not asked.prompt_versions:
+            raise missing("prompt_versions")
+        if len(asked.prompt_versions) > MOST_AT_ONCE:
+            raise InvalidInput(f"At most {MOST_AT_ONCE} prompts are linked at once.", target="prompt_versions")
+        prompts = [(one.name, one.version) for one in asked.prompt_versions]
+        await self._traces.link_prompts(call.workspace.id, required(asked.trace_id, "trace_id"), prompts)
         return json_answer({})
 
     # ---- assessments

@@ -99,7 +99,7 @@ TRACES = Grammar(
         **dict.fromkeys(("execution_time", "execution_time_ms", "execution_duration"), "execution_duration"),
         **dict.fromkeys(("end_time", "end_time_ms"), "end_time"),
         **dict.fromkeys(("status", "state"), "state"),
-        **{name: name for name in ("client_request_id", "name", "run_id")},
+        **{name: name for name in ("client_request_id", "name", "run_id", "prompt")},
     },
     numbers=frozenset({"request_time", "execution_duration", "end_time"}),
     entities=frozenset({"tag", "metadata", "span", "feedback", "expectation"}),

@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from zaffre.errors import InvalidInput, NotFound
 from zaffre.services.artifact_uris import ARTIFACT_SCHEME
 from zaffre.services.tracking import filters, paging
+from zaffre.services.tracking.correlation import Counts
 from zaffre.services.tracking.experiments import Experiments
 from zaffre.store.database import Database
 from zaffre.store.tracking import trace_search
 from zaffre.store.tracking import traces as store
+from zaffre.store.tracking.conditions import Condition
 from zaffre.store.tracking.records import Experiment
-from zaffre.store.tracking.traces import METADATA, TAG, Assessment, Span, Trace
+from zaffre.store.tracking.traces import METADATA, PROMPT, TAG, Assessment, Span, Trace
 from zaffre.store.unit import Actor, Unit
 
 STATES = ("STATE_UNSPECIFIED", "OK", "ERROR", "IN_PROGRESS")
@@ -117,7 +119,7 @@ class Traces:
         limit: int,
     ) -> tuple[list[Trace], str | None]:
         """A page of traces, the newest first where nothing else is asked."""
-        conditions = filters.parse(filter_, filters.TRACES)
+        conditions = _conditions(filter_)
         orders = filters.parse_order(order_by, filters.TRACES)
         for one in orders:
             if one.entity != "attribute" or one.key not in trace_search.ATTRIBUTES:
@@ -135,6 +137,23 @@ class Traces:
             return [trace for trace, _ in rows[:limit]], following
 
         return await self._database.read(work)
+
+    async def correlation(
+        self, scope: str, experiment_ids: Sequence[str], base: str | None, first: str, second: str
+    ) -> Counts:
+        """How many traces of those that fit `base` each of two filters finds."""
+        wanted = [
+            _conditions(text, field)
+            for field, text in (("base_filter", base), ("filter_string1", first), ("filter_string2", second))
+        ]
+        return Counts(
+            *await self._database.read(lambda conn: trace_search.counts(conn, scope, experiment_ids, *wanted))
+        )
+
+    async def link_prompts(self, scope: str, id_: str, prompts: Sequence[tuple[str, str]]) -> None:
+        """Say that a trace used versions of prompts, beside those said before."""
+        used = {f"{name}/{version}": "" for name, version in prompts}
+        await self._database.write(lambda unit: store.set_labels(unit, _held(unit, scope, id_).pk, PROMPT, used))
 
     async def set_tag(self, scope: str, id_: str, key: str, value: str) -> None:
         await self._database.write(lambda unit: store.set_labels(unit, _held(unit, scope, id_).pk, TAG, {key: value}))
@@ -258,6 +277,24 @@ class Traces:
     @staticmethod
     def _record(unit: Unit, actor: Actor, verb: str, scope: str, which: str) -> None:
         unit.audit(actor, f"workspaces/experiments/traces/{verb}", f"{scope}/traces/{which}")
+
+
+def _conditions(text: str | None, field: str = "filter") -> list[Condition]:
+    """What a filter of traces asks for. Raises InvalidInput that names the field."""
+    try:
+        found = filters.parse(text, filters.TRACES)
+    except InvalidInput as error:
+        raise InvalidInput(
+            str(error).replace("Field 'filter'", f"Field '{field}'", 1), code=error.code, target=field
+        ) from None
+    for one in found:
+        if one.entity == "attribute" and one.key == "prompt" and (one.op != "=" or str(one.value).count("/") != 1):
+            raise InvalidInput(
+                f"Field '{field}': Invalid comparator or value for prompts filter; "
+                "only '=' is supported with format: prompt = \"name/version\".",
+                target=field,
+            )
+    return found
 
 
 def _with_tokens(held: Mapping[str, str], one: Arrived) -> dict[str, str]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from zaffre.store import tables
 from zaffre.store.tracking.conditions import Condition, Order
 from zaffre.store.tracking.search import behind, compare, fits
-from zaffre.store.tracking.traces import COLUMNS, METADATA, TAG, Trace, whole
+from zaffre.store.tracking.traces import COLUMNS, METADATA, PROMPT, TAG, Trace, whole
 
 NAME, SOURCE_RUN = "mlflow.traceName", "mlflow.sourceRun"
 
@@ -65,6 +65,31 @@ def search(
     return list(zip(traces, places, strict=True))
 
 
+def counts(
+    conn: sa.Connection,
+    scope: str,
+    experiments: Sequence[str],
+    base: Sequence[Condition],
+    first: Sequence[Condition],
+    second: Sequence[Condition],
+) -> tuple[int, int, int, int]:
+    """Of the traces that fit `base`: how many fit `first`, `second`, both; and how many there are."""
+
+    def fits_all(conditions: Sequence[Condition]) -> sa.ColumnElement[int]:
+        return sa.case((sa.and_(sa.true(), *(_where(conn, one) for one in conditions)), 1), else_=0)
+
+    each = (
+        sa.select(fits_all(first).label("first"), fits_all(second).label("second"))
+        .select_from(_t)
+        .join(_e, _e.c.pk == _t.c.experiment)
+        .where(_e.c.scope == scope, _e.c.id.in_(experiments), *(_where(conn, one) for one in base))
+        .subquery()
+    )
+    a, b = each.c.first, each.c.second
+    row = conn.execute(sa.select(sa.func.sum(a), sa.func.sum(b), sa.func.sum(a * b), sa.func.count())).one()
+    return row[0] or 0, row[1] or 0, row[2] or 0, row[3]
+
+
 def _least(key: str) -> Any:
     return "" if isinstance(ATTRIBUTES[key].type, sa.Text) else 0
 
@@ -76,6 +101,8 @@ def _where(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
         links = sa.select(sa.literal(1)).where(_runs.scope == _t.c.scope, _runs.trace == _t.c.id)
         linked = sa.exists(links.where(compare(conn, _runs.run, condition)))
         return sa.or_(_label(conn, METADATA, SOURCE_RUN, condition), linked)
+    if condition.entity == "attribute" and condition.key == "prompt":
+        return _any(_labels.trace, _labels.kind == PROMPT, _labels.key == condition.value)
     if condition.entity == "attribute":
         return _label(conn, TAG, NAME, condition)
     if condition.entity == "span":

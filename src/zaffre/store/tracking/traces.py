@@ -14,7 +14,7 @@ from zaffre.store.raw import insert_rows
 from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Unit, decode, encode
 
-TAG, METADATA = "tag", "metadata"
+TAG, METADATA, PROMPT = "tag", "metadata", "prompt"
 
 _t = tables.traces
 _labels = tables.trace_labels
@@ -99,7 +99,7 @@ def whole(conn: sa.Connection, traces: Sequence[Trace]) -> list[Trace]:
     labels: dict[int, dict[str, dict[str, str]]] = {one.pk: {TAG: {}, METADATA: {}} for one in traces}
     assessed: dict[int, list[Assessment]] = {one.pk: [] for one in traces}
     for piece in chunks(labels):
-        for row in conn.execute(sa.select(_labels).where(_labels.c.trace.in_(piece))):
+        for row in conn.execute(sa.select(_labels).where(_labels.c.trace.in_(piece), _labels.c.kind != PROMPT)):
             labels[row.trace][row.kind][row.key] = row.value
         query = sa.select(_assessments).where(_assessments.c.trace.in_(piece))
         for row in conn.execute(query.order_by(_assessments.c.created_at, _assessments.c.pk)):
