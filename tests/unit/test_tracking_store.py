@@ -32,7 +32,7 @@ def make_run(database: Database, experiment: int, id_: str, **values) -> int:
 
     def work(unit):
         assert runs.insert(unit, [NewRun(scope=SCOPE, id=id_, experiment=experiment, **new)])[0]
-        return runs.find(unit.conn, SCOPE, id_)[0]
+        return runs.find(unit.conn, SCOPE, id_).pk
 
     return database.write_now(work)
 

@@ -247,7 +247,7 @@ def _maker(conn: sa.Connection, scope: str, properties: dict[str, Any]) -> tuple
     for run, role in _makers(conn, scope, uri, properties.get("jobName")):
         found = runs.find(conn, scope, run)
         if found is not None:
-            return JOBS if found[2] == "job" else RUNS, run, role
+            return JOBS if found.origin == "job" else RUNS, run, role
     return None
 
 

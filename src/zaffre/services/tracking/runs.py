@@ -344,7 +344,7 @@ def _pk(conn: sa.Connection, scope: str, run_id: str) -> int:
     found = store.find(conn, scope, run_id)
     if found is None:
         raise making.missing(run_id)
-    return found[0]
+    return found.pk
 
 
 def _present(run: Run | None, run_id: str) -> Run:

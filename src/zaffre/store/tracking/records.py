@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -101,7 +101,7 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
         return self.hidden or self.lifecycle == "deleted"
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True):
     """What a write asks of a run first."""
 
     pk: int
