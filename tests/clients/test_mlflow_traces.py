@@ -289,6 +289,48 @@ def test_traces_that_are_none(server: MlflowServer, info: dict[str, Any]) -> Non
     assert server.ask("GET", "mlflow/traces/t", version="3.0")[0] == 404
 
 
+def test_a_trace_as_mlflow_two_tells_it(server: MlflowServer, experiment: str) -> None:
+    """By the store that MLflow 2's client uses, which the newest one still has."""
+    from mlflow.entities.trace_status import TraceStatus
+    from mlflow.store.tracking.rest_store import RestStore
+    from mlflow.utils.credentials import get_default_host_creds
+
+    store = RestStore(lambda: get_default_host_creds(server.uri))
+    begun = store.deprecated_start_trace_v2(experiment, 1000, {"build": "7"}, {"topic": "old", "kept": "yes"})
+    assert begun.status == TraceStatus.IN_PROGRESS
+    id_ = begun.request_id
+    ended = store.deprecated_end_trace_v2(id_, 1250, TraceStatus.ERROR, {"more": "8"}, {"topic": "ended"})
+    assert (ended.request_id, ended.timestamp_ms, ended.execution_time_ms) == (id_, 1000, 250)
+    assert (ended.status, ended.request_metadata) == (TraceStatus.ERROR, {"build": "7", "more": "8"})
+    assert (ended.tags["topic"], ended.tags["kept"]) == ("ended", "yes")
+    assert ended.tags["mlflow.artifactLocation"].endswith(f"/traces/{id_}/artifacts")
+    assert server.ask("GET", f"mlflow/traces/{id_}/info")[1]["trace_info"]["status"] == "ERROR"
+    assert mlflow.MlflowClient().search_traces(locations=[experiment], include_spans=False)[0].info.trace_id == id_
+    answer("new")
+    first = server.ask("GET", f"mlflow/traces?experiment_ids={experiment}&max_results=1")[1]
+    rest = f"mlflow/traces?experiment_ids={experiment}&max_results=1&page_token={first['next_page_token']}"
+    assert [one["request_id"] for one in server.ask("GET", rest)[1]["traces"]] == [id_]
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body", "status"),
+    [
+        ("POST", "mlflow/traces", {"timestamp_ms": 1}, 400),
+        ("POST", "mlflow/traces", {"experiment_id": "none", "timestamp_ms": 1}, 404),
+        ("POST", "mlflow/traces", {"experiment_id": "0", "timestamp_ms": -1}, 400),
+        ("POST", "mlflow/traces", {"experiment_id": "0", "tags": [{"value": "x"}]}, 400),
+        ("PATCH", "mlflow/traces/none", {"timestamp_ms": 1, "status": "OK"}, 404),
+        ("PATCH", "mlflow/traces/none", {"timestamp_ms": 1, "status": "GREAT"}, 400),
+        ("PATCH", "mlflow/traces/none", {"status": "OK"}, 400),
+        ("GET", "mlflow/traces/none/info", None, 404),
+        ("GET", "mlflow/traces", None, 400),
+        ("GET", "mlflow/traces?experiment_ids=0&max_results=501", None, 400),
+    ],
+)
+def test_what_mlflow_two_cannot_say(server: MlflowServer, verb: str, path: str, body: Any, status: int) -> None:
+    assert server.ask(verb, path, body)[0] == status
+
+
 def _message(document: Any) -> bytes:
     from google.protobuf.json_format import ParseDict
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest

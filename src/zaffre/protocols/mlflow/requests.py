@@ -450,6 +450,33 @@ class SearchTraces(Struct, frozen=True):
     page_token: str | None = None
 
 
+class OldLabel(Struct, frozen=True):
+    key: Annotated[str, Meta(min_length=1, max_length=250)]
+    value: Annotated[str, Meta(max_length=8000)] = ""
+
+
+class BeginTrace(Struct, frozen=True):
+    experiment_id: str = ""
+    timestamp_ms: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    request_metadata: list[OldLabel] = []
+    tags: list[OldLabel] = []
+
+
+class EndTrace(Struct, frozen=True):
+    timestamp_ms: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    status: str | int = "TRACE_STATUS_UNSPECIFIED"
+    request_metadata: list[OldLabel] = []
+    tags: list[OldLabel] = []
+
+
+class SearchOldTraces(Struct, frozen=True):
+    experiment_ids: list[str] = []
+    filter: str | None = None
+    max_results: Annotated[int, Meta(ge=1, le=500)] = 100
+    order_by: list[str] = []
+    page_token: str | None = None
+
+
 class CorrelateTraces(Struct, frozen=True):
     experiment_ids: list[str] = []
     filter_string1: str = ""

@@ -12,6 +12,7 @@ from zaffre.protocols.mlflow.artifacts import Artifacts
 from zaffre.protocols.mlflow.experiments import Experiments
 from zaffre.protocols.mlflow.graphql import GraphQL
 from zaffre.protocols.mlflow.logged_models import LoggedModels
+from zaffre.protocols.mlflow.old_traces import OldTraces
 from zaffre.protocols.mlflow.registry import Registry
 from zaffre.protocols.mlflow.runs import Runs
 from zaffre.protocols.mlflow.table import Served, operations
@@ -35,6 +36,7 @@ def routes(settings: Settings, tracking: Tracking, models: RegisteredModels, blo
         **Runs(tracking, at).operations(),
         **LoggedModels(tracking, at).operations(),
         **Traces(tracking).operations(),
+        **OldTraces(tracking).operations(),
         **Registry(models, at).operations(),
         **Artifacts(tracking, models, blobs, at).operations(),
         "getServerInfo": (_server_info, "workspaces/read"),

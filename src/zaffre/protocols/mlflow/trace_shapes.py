@@ -35,11 +35,11 @@ def new_trace(given: requests.TraceInfo, runtime: Runtime) -> NewTrace:
     location = given.trace_location.mlflow_experiment if given.trace_location else None
     if location is None or not location.experiment_id:
         raise missing("trace_location.mlflow_experiment.experiment_id")
-    state = _state(given.state)
+    status = state(given.state, "state")
     return NewTrace(
         id=given.trace_id,
         experiment_id=location.experiment_id,
-        state=state,
+        state=status,
         requested_at=_milliseconds(given.request_time, "request_time") if given.request_time else runtime.now(),
         duration=_duration(given.execution_duration) if given.execution_duration else None,
         client_request_id=given.client_request_id,
@@ -156,10 +156,12 @@ def _searched(value: Any) -> str | None:
     return msgspec.json.encode(value).decode()
 
 
-def _state(given: str | int) -> str:
+def state(given: str | int, field: str) -> str:
+    """How a trace ended, by its name, MLflow 2's too, or its number. Raises InvalidInput that names the field."""
     text = STATES[given] if isinstance(given, int) and 0 <= given < len(STATES) else str(given)
+    text = STATES[0] if text == "TRACE_STATUS_UNSPECIFIED" else text
     if text not in STATES:
-        raise InvalidInput(f"Field 'state': '{text[:50]}' is not one of {', '.join(STATES)}.", target="state")
+        raise InvalidInput(f"Field '{field}': '{text[:50]}' is not one of {', '.join(STATES)}.", target=field)
     return text
 
 

@@ -88,6 +88,38 @@ class Traces:
 
         return await self._database.write(work)
 
+    async def end(
+        self,
+        actor: Actor,
+        scope: str,
+        id_: str,
+        *,
+        state: str,
+        ended_at: int,
+        tags: Mapping[str, str],
+        metadata: Mapping[str, str],
+    ) -> Trace:
+        """Say how a trace that was started ended, and when; labels join those it has."""
+
+        def work(unit: Unit) -> Trace:
+            held = _held(unit, scope, id_)
+            store.put(
+                unit,
+                scope,
+                id_,
+                held.experiment,
+                state=state,
+                requested_at=held.requested_at,
+                duration=ended_at - held.requested_at,
+                finalized=True,
+            )
+            store.set_labels(unit, held.pk, TAG, tags)
+            store.set_labels(unit, held.pk, METADATA, metadata)
+            self._record(unit, actor, "write", scope, id_)
+            return _present(unit.conn, scope, id_)
+
+        return await self._database.write(work)
+
     async def log_spans(self, actor: Actor, scope: str, experiment_id: str, arrived: Sequence[Arrived]) -> None:
         """Keep spans, and make the traces they are the first of. All of them or, on any fault, none."""
 
