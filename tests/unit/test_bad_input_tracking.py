@@ -139,6 +139,9 @@ def test_mlflow_bodies_that_are_no_object(
     if "artifacts/{" in path or "mlflow-artifacts" in path:
         return  # its body is a file's bytes
     answer = raw.ask(verb, address(server, path), body)
+    if operation == "exportSpans":  # it misses its header first, and says so as MLflow's server does
+        assert answer.status == 422, answer.body
+        return
     assert answer.status in (400, 404, 501), answer.body
     never_ours(answer, operation)
 

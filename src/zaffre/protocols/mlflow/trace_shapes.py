@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from zaffre.errors import InvalidInput
-from zaffre.protocols.mlflow import requests
+from zaffre.protocols.mlflow import trace_requests as requests
 from zaffre.protocols.mlflow.refusals import missing
 from zaffre.protocols.mlflow.shape import number
 from zaffre.runtime import Runtime, from_iso, iso

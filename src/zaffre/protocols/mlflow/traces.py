@@ -12,7 +12,8 @@ from starlette.responses import Response
 from zaffre.errors import InvalidInput, TooLarge, Unprocessable
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import BODY_LIMIT, Call
-from zaffre.protocols.mlflow import requests, trace_shapes
+from zaffre.protocols.mlflow import trace_requests as requests
+from zaffre.protocols.mlflow import trace_shapes
 from zaffre.protocols.mlflow.refusals import missing
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
