@@ -249,8 +249,9 @@ def test_logged_models(tracking: Tracking) -> None:
         found, token = do(tracking.models.search("w", ["0"], filter_, [], None, 10))
         assert ([row.model.id for row in found], token) == ([one.id], None)
         assert [point.point.value for point in found[0].metrics] == [0.5]
-    found, token = do(tracking.models.search("w", ["0"], None, ["creation_timestamp DESC", "name ASC"], None, 1))
-    rest, _ = do(tracking.models.search("w", ["0"], None, ["creation_timestamp DESC", "name ASC"], token, 1))
+    order = [("creation_timestamp DESC", None), ("name ASC", None)]
+    found, token = do(tracking.models.search("w", ["0"], None, order, None, 1))
+    rest, _ = do(tracking.models.search("w", ["0"], None, order, token, 1))
     assert {found[0].model.id, rest[0].model.id} == {one.id, two.id}
     do(tracking.models.delete_tag(ME, "w", one.id, "t"))
     do(tracking.models.delete(ME, "w", one.id))
