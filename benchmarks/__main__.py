@@ -21,6 +21,7 @@ from benchmarks import (
     ray_jobs,
     start,
     tracking,
+    tracking_reads,
     tracking_size,
     tracking_writes,
 )
@@ -28,7 +29,7 @@ from benchmarks.figures import Figure
 from benchmarks.server import Server
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-ALL = ("start", "job", "blob", "edge", "tracking", "lists", "mlflow-writes", "mlflow-size")
+ALL = ("start", "job", "blob", "edge", "tracking", "lists", "mlflow-writes", "mlflow-size", "mlflow-reads", "growth")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +60,13 @@ def _measure(folder: Path, what: set[str], rounds: int, with_ray: bool) -> list[
     if "mlflow-size" in what:
         _say("memory and starts beside MLflow's server: installs it first")
         found += tracking_size.measure(folder, rounds=rounds)
-    if what <= {"start", "mlflow-writes", "mlflow-size"}:
+    if "mlflow-reads" in what:
+        _say("reading beside MLflow's server: fills both databases first")
+        found += tracking_reads.measure(folder, rounds=rounds)
+    if "growth" in what:
+        _say("growth: a million runs")
+        found += tracking_reads.growth(folder)
+    if what <= {"start", "mlflow-writes", "mlflow-size", "mlflow-reads", "growth"}:
         return found
     server = Server(folder / "home")
     with contextlib.ExitStack() as stack:

@@ -42,7 +42,7 @@ def measure(folder: Path, *, rounds: int) -> list[Figure]:
 def _round(side: Side) -> None:
     counts = COUNTS[side.name]
     run = side.new_run()
-    side.measure(METRIC, _metrics(side, run), clients=CLIENTS, count=counts[METRIC], warm=WARM)
+    side.measure(METRIC, metrics_of(side, run), clients=CLIENTS, count=counts[METRIC], warm=WARM)
     _expect(side, run, "loss", counts[METRIC] + WARM * CLIENTS)
     run = side.new_run()
     side.measure(BATCHES, _batches(side, run, counts[BATCHES] + WARM), clients=1, count=counts[BATCHES], warm=WARM)
@@ -53,7 +53,8 @@ def _round(side: Side) -> None:
     _expect_runs(side, experiment, counts[RUNS] + WARM * CLIENTS)
 
 
-def _metrics(side: Side, run: str) -> Callable[[], bytes]:
+def metrics_of(side: Side, run: str) -> Callable[[], bytes]:
+    """Requests that log one metric of a run, each at another step."""
     number = numbers()
     sample = {"run_id": run, "key": "loss", "value": 0.5, "timestamp": NOW, "step": 0}
 
