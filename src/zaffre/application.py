@@ -108,6 +108,8 @@ from zaffre.store.tracking import runs
 from zaffre.store.unit import PLATFORM
 
 VERSIONED = tuple(f"workspaces/{kind}/versions" for kind in ("data", "models", "environments", "components", "codes"))
+GARBAGE = (20_000, 10, 10)
+"""When Python looks for cycles: by default several times within a batch of 1,000 metrics, whose thousands of objects hold none."""
 _log = logging.getLogger("zaffre.application")
 
 
@@ -374,6 +376,7 @@ async def _serve(settings: Settings, handles: dict[str, Any]) -> None:
     if not any(end.done() for end in ends):
         starting.result()
         gc.freeze()  # what is there now stays; looking at it again would cost each full collection 100 ms
+        gc.set_threshold(*GARBAGE)
         gc.enable()  # zaffre.supervisor.entry has turned it off
         link.send({"type": "ready"})
         _log.info("ready", extra={"address": settings.address, "pid": os.getpid()})
