@@ -35,6 +35,7 @@ from zaffre.control.jobs import JobController
 from zaffre.control.link import SupervisorLink
 from zaffre.control.maintenance import Maintenance
 from zaffre.control.serving_plan import ServingPlans
+from zaffre.control.webhooks import WebhookController
 from zaffre.control.workspaces import WorkspaceController
 from zaffre.edge.binary import find_nginx
 from zaffre.errors import Conflict, ZaffreError
@@ -94,6 +95,8 @@ from zaffre.services.scoring import ScoringAccess
 from zaffre.services.tokens import Tokens
 from zaffre.services.tracking import Tracking
 from zaffre.services.versions import Versions
+from zaffre.services.webhook_sending import Sender
+from zaffre.services.webhooks import Webhooks
 from zaffre.services.workspace_changes import WorkspaceChanges
 from zaffre.services.workspaces import Workspace, Workspaces
 from zaffre.serving import release as model_releases
@@ -157,6 +160,8 @@ class Application:
         versions = Versions(resources, places, sources, blobs)
         environments = Environments(versions, registries)
         models = RegisteredModels(resources, sources, blobs)
+        sender = Sender(settings.webhook_hosts, settings.bundle)
+        self.webhooks = WebhookController(database, vault, sender)
         run_logs = Logs(settings.jobs, settings.keys, blobs, runtime)
         datastores = Datastores(
             resources,
@@ -217,7 +222,7 @@ class Application:
                     history.ArtifactHandlers(settings, RunArtifacts(database, workspaces, blobs), blobs),
                     data,
                 ),
-                *mlflow.routes(settings, tracking, models, blobs),
+                *mlflow.routes(settings, tracking, models, blobs, Webhooks(database, vault, sender)),
                 *registry_routes(settings, registries),
                 *upkeep.routes(garbage.collect),
                 *imports.routes(Imports(database, tracking, models)),
@@ -285,6 +290,7 @@ class Application:
         await self.endpoints.start()
         self.computes.start()
         self.homes.start()
+        self.webhooks.start()
         self.maintenance.start()
         self._watching = asyncio.create_task(self.measures.watch_loop())
 
@@ -296,6 +302,7 @@ class Application:
         if self._watching is not None:
             self._watching.cancel()
         await self.maintenance.stop()
+        await self.webhooks.stop()
         await self.homes.stop()
         await self.computes.stop()
         running = await self.jobs.stop()

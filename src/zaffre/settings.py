@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`address` is canonical: scheme, host and port as clients are told them, without a trailing slash.
 
     `data_folders` are the folders of this machine, absolute, that datastores may lie in; without one, none may.
+    `webhook_hosts` are the only hosts that webhooks may go to, where there are any (docs/webhooks.md).
     `shared` is a folder that several servers on one PostgreSQL have in common: stored bytes and keys lie there.
     """
 
@@ -40,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     data_folders: tuple[Path, ...] = ()
     shared: Path | None = None
+    webhook_hosts: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -130,6 +132,7 @@ def load(home: Path | None = None, environ: dict[str, str] | None = None) -> Set
         names=names,
         data_folders=_folders(env.get("ZAFFRE_DATA_FOLDERS", ""), (place, *filter(None, [shared]))),
         shared=shared,
+        webhook_hosts=_webhook_hosts(env.get("ZAFFRE_WEBHOOK_HOSTS", "")),
         **given,
     )
 
@@ -140,6 +143,17 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 <= int(text) <= 65535:
         raise ValueError(f"ZAFFRE_PORT is {text!r}; expected a number from 0 to 65535.")
     return int(text)
+
+
+def _webhook_hosts(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    for one in found:
+        if not re.fullmatch(r"(http://)?(\*\.)?([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", one):
+            raise ValueError(
+                f"ZAFFRE_WEBHOOK_HOSTS names '{one}'; expected hosts like 'example.com', '*.example.com', 'localhost:8080' or "
+                "'http://localhost:8080', parted by commas."
+            )
+    return found
 
 
 def _shared(text: str, database_url: str) -> Path | None:

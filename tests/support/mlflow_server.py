@@ -27,6 +27,8 @@ from zaffre.services.registered_models import RegisteredModels
 from zaffre.services.resources import Resources
 from zaffre.services.tokens import MACHINE_LEARNING, Tokens
 from zaffre.services.tracking import Tracking
+from zaffre.services.webhook_sending import Sender
+from zaffre.services.webhooks import Webhooks
 from zaffre.services.workspaces import Workspaces
 from zaffre.settings import Settings
 from zaffre.store import tables
@@ -42,14 +44,14 @@ _IDS = re.compile(r"m-[0-9a-f]{32}|[0-9a-f]{32}")
 class MlflowServer:
     """`uri` is what MLFLOW_TRACKING_URI is set to, `token` goes with it; `asked` holds (method, path, status)."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, webhook_hosts: tuple[str, ...] = ()) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.socket.getsockname()[1]
         runtime = Runtime()
-        self.settings = Settings(home=home, port=self.port)
+        self.settings = Settings(home=home, port=self.port, webhook_hosts=webhook_hosts)
         self.database = Database(f"sqlite:///{home / 'zaffre.db'}", runtime)
         tables.metadata.create_all(self.database.engine)
-        vault = Vault(self.settings.keys / "vault.key")
+        self.vault = vault = Vault(self.settings.keys / "vault.key")
         self.objects = Objects(self.settings.objects, runtime)
         self.workspaces = Workspaces(self.database, vault, "local")
         self.blobs = Blobs(self.database, self.objects, self.workspaces)
@@ -60,9 +62,11 @@ class MlflowServer:
         self.tracking = Tracking(self.database)
         sources = ModelSources(self.database, Places(self.resources), self.tracking)
         self.models = RegisteredModels(self.resources, sources, self.blobs)
+        self.sender = Sender(webhook_hosts, self.settings.bundle)
+        webhooks = Webhooks(self.database, vault, self.sender)
         self.asked: list[tuple[str, str, int]] = []
         gateway = Gateway(
-            mlflow.routes(self.settings, self.tracking, self.models, self.blobs),
+            mlflow.routes(self.settings, self.tracking, self.models, self.blobs, webhooks),
             [],
             {"mlflow": mlflow.error_form},
             self.tokens,

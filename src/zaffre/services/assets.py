@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import Conflict
-from zaffre.services import lineage
+from zaffre.services import lineage, registry_events
 from zaffre.services.kinds.base import MUTABLE
 from zaffre.store import resources
 from zaffre.store.resources import Row, Selection
@@ -66,6 +66,8 @@ def put_version(
         if filled != row.server:
             resources.update(unit, None, row.pk, server=filled)
             row = msgspec.structs.replace(row, server=filled)
+        if kind == registry_events.MODELS:
+            registry_events.version_created(unit, scope, container.name, row)
     elif row.fingerprint != fingerprint:
         raise Conflict(
             f"Version '{row.name}' of '{container.name}' exists with other content, and a version never changes. "
@@ -89,9 +91,11 @@ def put_container(
     server: Mapping[str, Any] | None = None,
 ) -> Row:
     """The container, made if missing; locked until the transaction ends, so that its numbers are given out in turn."""
-    resources.insert(unit, actor, scope, kind, name, dict(body or empty_container()), dict(server or {}))
+    new = resources.insert(unit, actor, scope, kind, name, dict(body or empty_container()), dict(server or {}))
     row = resources.get(unit.conn, scope, kind, name, lock=True)
     assert row is not None, "the container was inserted or found in this transaction"
+    if new and kind == registry_events.MODELS:
+        registry_events.created(unit, scope, row)
     return row
 
 

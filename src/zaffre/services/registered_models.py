@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed
-from zaffre.services import assets, lineage, mlmodel
+from zaffre.services import assets, lineage, mlmodel, registry_events
 from zaffre.services.blobs import Blobs
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.places import Place
@@ -60,7 +60,9 @@ class RegisteredModels:
             if not rows.insert(unit, actor, workspace.id, MODELS, name, body, {"mlflow": {"user": actor.name}}):
                 raise Conflict(f"Registered Model (name={name}) already exists.", code="RESOURCE_ALREADY_EXISTS")
             _record(unit, actor, workspace, "write", name)
-            return self._model(unit.conn, workspace, name)
+            made = self._model(unit.conn, workspace, name)
+            registry_events.created(unit, workspace.id, made.row)
+            return made
 
         return await self._database.write(work)
 
@@ -96,14 +98,22 @@ class RegisteredModels:
         def change(row: Row) -> dict[str, Any]:
             return _with(row, tags={**row.body["properties"].get("tags", {}), key: value})
 
-        await self._change(actor, workspace, name, version, change)
+        def tell(unit: Unit, row: Row) -> None:
+            if version is not None:
+                registry_events.tag_set(unit, workspace.id, name, row.name, key, value)
+
+        await self._change(actor, workspace, name, version, change, tell)
 
     async def delete_tag(self, actor: Actor, workspace: Workspace, name: str, version: str | None, key: str) -> None:
         def change(row: Row) -> dict[str, Any]:
             tags = row.body["properties"].get("tags", {})
             return _with(row, tags={held: value for held, value in tags.items() if held != key})
 
-        await self._change(actor, workspace, name, version, change)
+        def tell(unit: Unit, row: Row) -> None:
+            if version is not None:
+                registry_events.tag_deleted(unit, workspace.id, name, row.name, key)
+
+        await self._change(actor, workspace, name, version, change, tell)
 
     async def delete(self, actor: Actor, workspace: Workspace, name: str) -> None:
         """Delete the model and all its versions. Files of runs stay: they belong to the runs that made them."""
@@ -134,12 +144,15 @@ class RegisteredModels:
     # ---- aliases
     async def set_alias(self, actor: Actor, workspace: Workspace, name: str, alias: str, version: str) -> None:
         def change(unit: Unit, model: Model) -> dict[str, str]:
-            return {**aliases(model.row), alias: self._version(unit.conn, workspace, name, version).name}
+            named = self._version(unit.conn, workspace, name, version).name
+            registry_events.alias_created(unit, workspace.id, model.row.name, alias, named)
+            return {**aliases(model.row), alias: named}
 
         await self._change_aliases(actor, workspace, name, change)
 
     async def delete_alias(self, actor: Actor, workspace: Workspace, name: str, alias: str) -> None:
-        def change(_unit: Unit, model: Model) -> dict[str, str]:
+        def change(unit: Unit, model: Model) -> dict[str, str]:
+            registry_events.alias_deleted(unit, workspace.id, model.row.name, alias)
             return {held: version for held, version in aliases(model.row).items() if held != alias}
 
         await self._change_aliases(actor, workspace, name, change)
@@ -295,12 +308,15 @@ class RegisteredModels:
         name: str,
         version: str | None,
         change: Callable[[Row], dict[str, Any]],
+        tell: Callable[[Unit, Row], None] | None = None,
     ) -> Model:
         def work(unit: Unit) -> Model:
             row = self._container(unit.conn, workspace, name, lock=True)
             if version is not None:
                 row = self._version(unit.conn, workspace, name, version)
             rows.update(unit, actor, row.pk, **change(row))
+            if tell is not None:
+                tell(unit, row)
             _record(unit, actor, workspace, "write", name)
             return self._model(unit.conn, workspace, name)
 

@@ -422,3 +422,34 @@ events = sa.Table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("data", sa.Text, nullable=False, default="{}"),
 )
+
+# ---- webhooks: who is told of changes in the registry, and what is still to be told (an outbox: a row goes when it was told)
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    _pk(),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("events", sa.Text, nullable=False),  # ["model_version.created", …]
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("modified_at", Time, nullable=False),
+    sa.UniqueConstraint("scope", "id"),
+)
+
+webhook_deliveries = sa.Table(
+    "webhook_deliveries",
+    metadata,
+    _pk(),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("webhook", Key, sa.ForeignKey("webhooks.pk", ondelete="CASCADE"), nullable=False),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False, default=0),
+    sa.Column("due_at", Time, nullable=False),
+    sa.Index("ix_webhook_deliveries_due", "due_at"),
+    sa.Index("ix_webhook_deliveries_webhook", "webhook"),
+)

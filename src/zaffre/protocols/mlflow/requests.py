@@ -378,3 +378,27 @@ class GraphQLQuery(Struct, frozen=True):
     query: str = ""
     variables: dict[str, Any] | None = None
     operationName: str | None = None
+
+
+# ---- webhooks
+class WebhookEvent(Struct, frozen=True):
+    entity: str = ""
+    action: str = ""
+
+
+class CreateWebhook(Struct, frozen=True):
+    name: str = ""
+    url: Annotated[str, Meta(max_length=500)] = ""
+    events: Annotated[list[WebhookEvent], Meta(max_length=100)] = []
+    description: Annotated[str, Meta(max_length=1000)] | None = None
+    secret: Annotated[str, Meta(max_length=1000)] | None = None
+    status: str | None = None
+
+
+class ListWebhooks(Struct, frozen=True):
+    max_results: Annotated[int, Meta(ge=1, le=1000)] = 100
+    page_token: str | None = None
+
+
+class TestWebhook(Struct, frozen=True):
+    event: WebhookEvent | None = None

@@ -17,9 +17,11 @@ from zaffre.protocols.mlflow.registry import Registry
 from zaffre.protocols.mlflow.runs import Runs
 from zaffre.protocols.mlflow.table import Served, operations
 from zaffre.protocols.mlflow.traces import Traces
+from zaffre.protocols.mlflow.webhooks import WebhookHandlers
 from zaffre.services.blobs import Blobs
 from zaffre.services.registered_models import RegisteredModels
 from zaffre.services.tracking import Tracking
+from zaffre.services.webhooks import Webhooks
 from zaffre.settings import Settings
 
 PROTOCOL = "mlflow"
@@ -28,7 +30,9 @@ API, AJAX = "/api/", "/ajax-api/"
 VERSION = "3.11.2"
 
 
-def routes(settings: Settings, tracking: Tracking, models: RegisteredModels, blobs: Blobs) -> list[Route]:
+def routes(
+    settings: Settings, tracking: Tracking, models: RegisteredModels, blobs: Blobs, webhooks: Webhooks
+) -> list[Route]:
     """A route for every operation of the table, below each of the addresses a tracking URI may have."""
     at = address_book(settings)
     served: Served = {
@@ -38,6 +42,7 @@ def routes(settings: Settings, tracking: Tracking, models: RegisteredModels, blo
         **Traces(tracking).operations(),
         **OldTraces(tracking).operations(),
         **Registry(models, at).operations(),
+        **WebhookHandlers(webhooks).operations(),
         **Artifacts(tracking, models, blobs, at).operations(),
         "getServerInfo": (_server_info, "workspaces/read"),
         "getHealth": (_health, "workspaces/read"),
