@@ -181,7 +181,7 @@ def _beside(what: str, times: int, ours: Side, peer: Side) -> list[Figure]:
 
 
 def _fill(file: Path, experiment: str, count: int, *, points: int, history: int) -> str:
-    """Runs with two metrics and a param, and one run with a long history, whose id is answered."""
+    """Runs with two metrics, and one run with a long history, whose id is answered."""
     database = Database(f"sqlite:///{file}")
     chance = random.Random(7)
     try:
@@ -197,8 +197,6 @@ def _fill(file: Path, experiment: str, count: int, *, points: int, history: int)
                 pks = runs.insert(unit, new)
                 steps = range(max(points // 2, 1))
                 metrics.log(unit, [(pk, found.pk, _points(chance, steps)) for pk in pks])
-                for pk in pks:
-                    runs.put_params(unit, pk, [("lr", str(pk % 7))])
 
             database.write_now(make)
         long = _new(scope, found.pk, NOW)
@@ -250,10 +248,6 @@ def _fill_mlflow(file: Path, experiment: str, count: int, history: int) -> str:
                     f"INSERT INTO {table} (key, value, timestamp, run_uuid, step, is_nan) VALUES (?, ?, ?, ?, ?, ?)",
                     rows,
                 )
-        conn.executemany(
-            "INSERT INTO params (key, value, run_uuid) VALUES ('lr', ?, ?)",
-            [(str(n % 7), run) for n, run in enumerate(ids)],
-        )
         points = [("long", _value(n, history), NOW + n, ids[-1], n, 0) for n in range(history)]
         sql = "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES (?, ?, ?, ?, ?, ?)"
         conn.executemany(sql, points)
