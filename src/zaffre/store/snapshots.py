@@ -6,6 +6,7 @@ snapshot of a transaction that reads, too, what bytes the rows name.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -21,6 +22,11 @@ from zaffre.store import blobs, jobs, tables
 
 SQLITE, POSTGRES = "sqlite", "postgresql"
 _VERSION_TABLE = "alembic_version"
+
+
+_FUNCTIONS = """SELECT DISTINCT pg_get_functiondef(trigger.tgfoid) FROM pg_trigger trigger
+JOIN pg_class owner ON owner.oid = trigger.tgrelid JOIN pg_namespace space ON space.oid = owner.relnamespace
+WHERE NOT trigger.tgisinternal AND space.nspname = current_schema() AND owner.relname = ANY(%s)"""
 
 
 class SnapshotError(ZaffreError):
@@ -81,6 +87,7 @@ def give_back(path: Path, url: str) -> None:
         engine.dispose()
     if found:
         raise SnapshotError(f"The database is not empty (it has {', '.join(found[:3])} …); restore into a new one.")
+    _make_functions(url, _functions_of(path))
     program, address, environment = _client("pg_restore", url)
     options = ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", f"--dbname={address}"]
     _run([program, *options, str(path)], environment)
@@ -96,7 +103,26 @@ def _dump(url: str, path: Path) -> Contents:
             wanted = [f'--table="{schema}"."{name}"' for name in (*tables.metadata.tables, _VERSION_TABLE)]
             options = ["--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}", f"--file={path}"]
             _run([program, *options, *wanted, f"--dbname={address}"], environment)
+            functions = [str(row[0]) for row in conn.exec_driver_sql(_FUNCTIONS, (list(tables.metadata.tables),))]
+            _functions_of(path).write_text(json.dumps(functions))
             return _contents(conn, POSTGRES)
+    finally:
+        engine.dispose()
+
+
+def _functions_of(dump: Path) -> Path:
+    return dump.with_name(f"{dump.name}.functions.json")
+
+
+def _make_functions(url: str, file: Path) -> None:
+    """What the tables' triggers call, which `pg_dump` leaves out of a dump of tables. Older dumps have none."""
+    if not file.exists():
+        return
+    engine = _engine(url)
+    try:
+        with engine.begin() as conn:
+            for function in json.loads(file.read_text()):
+                conn.exec_driver_sql(function.replace("%", "%%"))
     finally:
         engine.dispose()
 
