@@ -156,18 +156,8 @@ def test_every_operation_is_a_route_and_those_not_served_say_so(server: MlflowSe
             assert (answer["error_code"], one.operation in answer["message"]) == ("NOT_IMPLEMENTED", True), one
     assert "createGatewayEndpoint" in refused
     assert not refused & {"getServerInfo", "startTraceV3", "searchTracesV3", "createAssessment"}
-    for verb, path in (("GET", "traces/x/info"),):
-        status, answer = server.ask(verb, f"mlflow/{path}", None if verb == "GET" else {})
-        assert (status, answer["error_code"]) == (501, "NOT_IMPLEMENTED")
     assert server.ask("PUT", "mlflow-artifacts/mpu/create/a/b", b"x")[0] == 405
     assert server.ask("POST", "mlflow-artifacts/mpu/create/a/b", {})[0] == 501
-
-
-def test_prompts_are_refused_before_anything_is_made(server: MlflowServer) -> None:
-    tag = {"key": "mlflow.prompt.is_prompt", "value": "true"}
-    status, answer = server.ask("POST", "mlflow/registered-models/create", {"name": "prompt", "tags": [tag]})
-    assert (status, answer["error_code"]) == (501, "NOT_IMPLEMENTED")
-    assert server.ask("GET", "mlflow/registered-models/get?name=prompt")[0] == 404
 
 
 def test_who_may_ask(server: MlflowServer, run: str) -> None:

@@ -156,6 +156,35 @@ def test_what_happens_is_told_signed_and_once(server: MlflowServer, client: Mlfl
     assert client.get_webhook(hook.webhook_id).secret is None
 
 
+PROMPTS = (
+    "prompt.created",
+    "prompt_version.created",
+    "prompt_tag.set",
+    "prompt_version_tag.set",
+    "prompt_version_tag.deleted",
+    "prompt_alias.created",
+    "prompt_alias.deleted",
+)
+
+
+def test_what_happens_to_prompts_is_told_as_theirs(
+    server: MlflowServer, client: MlflowClient, receiver: Receiver
+) -> None:
+    client.create_webhook("all", receiver.url, events(*ALL, *PROMPTS))
+    client.register_prompt("greeting", "Hello {{name}}!", tags={"team": "blue"})
+    client.set_prompt_tag("greeting", "use", "mail")
+    client.set_prompt_version_tag("greeting", 1, "k", "v")
+    client.delete_prompt_version_tag("greeting", 1, "k")
+    client.set_prompt_alias("greeting", "live", 1)
+    client.delete_prompt_alias("greeting", "live")
+    deliver(server)
+    told = {f"{one['entity']}.{one['action']}": one["data"] for one in receiver.told()}
+    assert set(told) == set(PROMPTS)
+    assert told["prompt_version.created"]["template"] == "Hello {{name}}!"
+    assert "mlflow.prompt.is_prompt" not in told["prompt_version.created"]["tags"]
+    assert told["prompt_version_tag.set"] == {"name": "greeting", "version": "1", "key": "k", "value": "v"}
+
+
 def test_what_is_not_taken_is_told_again(server: MlflowServer, client: MlflowClient, receiver: Receiver) -> None:
     client.create_webhook("hook", receiver.url, events("registered_model.created"))
     receiver.answers = [503, 429]

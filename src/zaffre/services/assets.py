@@ -66,7 +66,7 @@ def put_version(
         if filled != row.server:
             resources.update(unit, None, row.pk, server=filled)
             row = msgspec.structs.replace(row, server=filled)
-        if kind == registry_events.MODELS:
+        if kind in registry_events.TYPES:
             registry_events.version_created(unit, scope, container.name, row)
     elif row.fingerprint != fingerprint:
         raise Conflict(

@@ -1,6 +1,7 @@
 """Registered models as MLflow's registry sees them: the same rows that ARM serves as models and their versions.
 
 What only MLflow knows of them (aliases, source, run, link, user) lies in the rows' server document under `mlflow`.
+MLflow's prompts are registered models with a tag. Here they are rows of a type of their own, which ARM does not know.
 """
 
 from __future__ import annotations
@@ -12,24 +13,28 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed
+from zaffre.errors import Conflict, InvalidInput, NotFound
 from zaffre.services import assets, lineage, mlmodel, registry_events
 from zaffre.services.blobs import Blobs
-from zaffre.services.model_sources import ModelSources
+from zaffre.services.model_sources import ModelSources, Source
 from zaffre.services.places import Place
 from zaffre.services.resources import Resources
 from zaffre.services.tracking import filters, logged_models, paging
 from zaffre.services.workspaces import Workspace
 from zaffre.store import resources as rows
 from zaffre.store.resources import Row
+from zaffre.store.tracking.conditions import Condition
 from zaffre.store.unit import Actor, Unit
 
 MODELS = "workspaces/models"
 VERSIONS = assets.versions_of(MODELS)
+PROMPTS = registry_events.PROMPTS
 COPIED = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>[^/@]+)")
 MOST_COPIES = 100  # of copies
 STAGES = ("None", "Staging", "Production", "Archived")
-PROMPT_TAG = "mlflow.prompt.is_prompt"
+PROMPT_TAG = registry_events.PROMPT_TAG
+LATEST = "latest"  # the alias that every model has
+PROMPT_URI = "prompt-template"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,14 +56,14 @@ class RegisteredModels:
         self, actor: Actor, workspace: Workspace, name: str, description: str | None, tags: dict[str, str]
     ) -> Model:
         """A new registered model. Raises Conflict when there is one of that name, in any case."""
-        _refuse_prompt(tags)
+        type_ = PROMPTS if PROMPT_TAG in tags else MODELS
         kind = self._kinds[MODELS]
         kind.check_name(name)
         body = kind.accept({"properties": {"description": description, "tags": tags}})
 
         def work(unit: Unit) -> Model:
-            if not rows.insert(unit, actor, workspace.id, MODELS, name, body, {"mlflow": {"user": actor.name}}):
-                raise Conflict(f"Registered Model (name={name}) already exists.", code="RESOURCE_ALREADY_EXISTS")
+            _refuse_taken(unit, workspace, name, type_)
+            rows.insert(unit, actor, workspace.id, type_, name, body, {"mlflow": {"user": actor.name}})
             _record(unit, actor, workspace, "write", name)
             made = self._model(unit.conn, workspace, name)
             registry_events.created(unit, workspace.id, made.row)
@@ -78,11 +83,10 @@ class RegisteredModels:
 
         def work(unit: Unit) -> Model:
             model = self._model(unit.conn, workspace, name, lock=True)
-            held = rows.get(unit.conn, workspace.id, MODELS, new_name)
-            if held is not None and held.pk != model.row.pk:
-                raise Conflict(f"Registered Model (name={new_name}) already exists.", code="RESOURCE_ALREADY_EXISTS")
-            versions = rows.listing(unit.conn, workspace.id, VERSIONS, parent=name)
-            lineage.refuse_if_needed(unit.conn, workspace.id, VERSIONS, name, [one.name for one in versions])
+            _refuse_taken(unit, workspace, new_name, model.row.type, but=model.row.pk)
+            type_ = assets.versions_of(model.row.type)
+            versions = rows.listing(unit.conn, workspace.id, type_, parent=name)
+            lineage.refuse_if_needed(unit.conn, workspace.id, type_, name, [one.name for one in versions])
             rows.rename(unit, actor, model.row.pk, name=new_name)
             for version in versions:
                 lineage.rename_version(unit, actor, workspace.id, version, new_name)
@@ -96,22 +100,22 @@ class RegisteredModels:
         self, actor: Actor, workspace: Workspace, name: str, version: str | None, key: str, value: str
     ) -> None:
         def change(row: Row) -> dict[str, Any]:
+            _refuse_other_kind(row, key)
             return _with(row, tags={**row.body["properties"].get("tags", {}), key: value})
 
-        def tell(unit: Unit, row: Row) -> None:
-            if version is not None:
-                registry_events.tag_set(unit, workspace.id, name, row.name, key, value)
+        def tell(unit: Unit, named: str, row: Row) -> None:
+            registry_events.tag_set(unit, workspace.id, named, row, key, value)
 
         await self._change(actor, workspace, name, version, change, tell)
 
     async def delete_tag(self, actor: Actor, workspace: Workspace, name: str, version: str | None, key: str) -> None:
         def change(row: Row) -> dict[str, Any]:
+            _refuse_other_kind(row, key)
             tags = row.body["properties"].get("tags", {})
             return _with(row, tags={held: value for held, value in tags.items() if held != key})
 
-        def tell(unit: Unit, row: Row) -> None:
-            if version is not None:
-                registry_events.tag_deleted(unit, workspace.id, name, row.name, key)
+        def tell(unit: Unit, named: str, row: Row) -> None:
+            registry_events.tag_deleted(unit, workspace.id, named, row, key)
 
         await self._change(actor, workspace, name, version, change, tell)
 
@@ -120,7 +124,7 @@ class RegisteredModels:
 
         def work(unit: Unit) -> None:
             model = self._model(unit.conn, workspace, name, lock=True)
-            for row in rows.listing(unit.conn, workspace.id, VERSIONS, parent=name):
+            for row in rows.listing(unit.conn, workspace.id, assets.versions_of(model.row.type), parent=name):
                 assets.delete_version(unit, actor, workspace.id, row, all_go=True)
             rows.delete(unit, model.row.pk)
             _record(unit, actor, workspace, "delete", name)
@@ -134,10 +138,10 @@ class RegisteredModels:
         orders = filters.parse_order(order_by or ("name",), filters.REGISTERED_MODELS)
 
         def work(conn: sa.Connection) -> tuple[list[Model], str | None]:
-            found = rows.listing(conn, workspace.id, MODELS, archived=False)
+            found = rows.listing(conn, workspace.id, _searched(conditions), archived=False)
             chosen = filters.select(found, conditions, orders, _value)
             chosen, following = paging.page(chosen, lambda row: row.pk, token, limit)
-            return [Model(row=row, versions=_versions(conn, workspace, row.name)) for row in chosen], following
+            return [Model(row=row, versions=_versions(conn, workspace, row)) for row in chosen], following
 
         return await self._database.read(work)
 
@@ -145,14 +149,14 @@ class RegisteredModels:
     async def set_alias(self, actor: Actor, workspace: Workspace, name: str, alias: str, version: str) -> None:
         def change(unit: Unit, model: Model) -> dict[str, str]:
             named = self._version(unit.conn, workspace, name, version).name
-            registry_events.alias_created(unit, workspace.id, model.row.name, alias, named)
+            registry_events.alias_created(unit, workspace.id, model.row, alias, named)
             return {**aliases(model.row), alias: named}
 
         await self._change_aliases(actor, workspace, name, change)
 
     async def delete_alias(self, actor: Actor, workspace: Workspace, name: str, alias: str) -> None:
         def change(unit: Unit, model: Model) -> dict[str, str]:
-            registry_events.alias_deleted(unit, workspace.id, model.row.name, alias)
+            registry_events.alias_deleted(unit, workspace.id, model.row, alias)
             return {held: version for held, version in aliases(model.row).items() if held != alias}
 
         await self._change_aliases(actor, workspace, name, change)
@@ -162,6 +166,8 @@ class RegisteredModels:
 
         def work(conn: sa.Connection) -> tuple[Row, Row]:
             model = self._model(conn, workspace, name)
+            if alias.lower() == LATEST and model.versions:
+                return model.row, model.versions[-1]
             held = aliases(model.row).get(alias)
             if held is None:
                 raise NotFound(f"Registered model alias {alias} not found for model '{name}'.", target="alias")
@@ -188,8 +194,13 @@ class RegisteredModels:
 
         Raises Conflict when the number is taken by another content.
         """
-        _refuse_prompt(tags)
-        found = await self._sources.resolve(workspace, source)
+        held = await self._database.read(lambda conn: rows.get(conn, workspace.id, PROMPTS, name))
+        is_prompt = held is not None
+        if PROMPT_TAG in tags and not is_prompt:
+            await self.get(workspace, name)
+            raise InvalidInput(f"'{name}' is a registered model, so no version of it is a prompt.", target="name")
+        # A prompt's text is a tag. Whatever stands for its source names no files of anybody.
+        found = Source(uri=PROMPT_URI) if is_prompt else await self._sources.resolve(workspace, source)
         run_id, model_id = run_id or found.run_id, model_id or found.model_id
         flavors = await self._flavors(found.place) if found.place else {}
         kind = self._kinds[VERSIONS]
@@ -197,7 +208,9 @@ class RegisteredModels:
             {
                 "properties": {
                     "modelUri": found.uri,
-                    "modelType": "mlflow_model" if flavors or found.place is None else "custom_model",
+                    "modelType": "mlflow_model"
+                    if flavors or (found.place is None and not is_prompt)
+                    else "custom_model",
                     "flavors": flavors,
                     "description": description,
                     "tags": tags,
@@ -212,8 +225,10 @@ class RegisteredModels:
 
         def work(unit: Unit) -> tuple[Row, Row]:
             container = self._model(unit.conn, workspace, name, lock=True).row
+            if (container.type == PROMPTS) != is_prompt:
+                raise Conflict(f"'{name}' was replaced at this moment; repeat the request.", target="name")
             row, _ = assets.put_version(
-                unit, actor, workspace.id, MODELS, container.name, version, body, server, kind.fingerprint(body)
+                unit, actor, workspace.id, container.type, container.name, version, body, server, kind.fingerprint(body)
             )
             lineage.refuse_if_lost(unit, workspace.id, seen)
             rows.update(unit, actor, container.pk)
@@ -276,10 +291,11 @@ class RegisteredModels:
         orders = filters.parse_order([*asked, "version_number DESC"], filters.MODEL_VERSIONS)
 
         def work(conn: sa.Connection) -> tuple[list[tuple[Row, Row]], str | None]:
-            containers = {rows.key(row.name): row for row in rows.listing(conn, workspace.id, MODELS)}
+            type_ = _searched(conditions)
+            containers = {rows.key(row.name): row for row in rows.listing(conn, workspace.id, type_)}
             found = [
                 (containers[row.parent], row)
-                for row in rows.listing(conn, workspace.id, VERSIONS, newest_first=True)
+                for row in rows.listing(conn, workspace.id, assets.versions_of(type_), newest_first=True)
                 if row.parent in containers and not row.archived
             ]
             chosen = filters.select(found, conditions, orders, _version_value)
@@ -288,7 +304,9 @@ class RegisteredModels:
         return await self._database.read(work)
 
     async def place(self, workspace: Workspace, row: Row) -> tuple[str, Place | None]:
-        """Where a version's files lie: its URI, and the place if it is on this server."""
+        """Where a version's files lie: its URI, and the place if it is on this server. A prompt has none, only a source."""
+        if row.type != VERSIONS:
+            return row.server["mlflow"]["source"], None
         found = await self._sources.resolve(workspace, row.body["properties"]["modelUri"])
         return found.uri, found.place
 
@@ -308,15 +326,15 @@ class RegisteredModels:
         name: str,
         version: str | None,
         change: Callable[[Row], dict[str, Any]],
-        tell: Callable[[Unit, Row], None] | None = None,
+        tell: Callable[[Unit, str, Row], None] | None = None,
     ) -> Model:
         def work(unit: Unit) -> Model:
-            row = self._container(unit.conn, workspace, name, lock=True)
+            row = container = self._container(unit.conn, workspace, name, lock=True)
             if version is not None:
                 row = self._version(unit.conn, workspace, name, version)
             rows.update(unit, actor, row.pk, **change(row))
             if tell is not None:
-                tell(unit, row)
+                tell(unit, container.name, row)
             _record(unit, actor, workspace, "write", name)
             return self._model(unit.conn, workspace, name)
 
@@ -336,16 +354,20 @@ class RegisteredModels:
     def _container(conn: sa.Connection, workspace: Workspace, name: str, *, lock: bool = False) -> Row:
         row = rows.get(conn, workspace.id, MODELS, name, lock=lock)
         if row is None:
+            row = rows.get(conn, workspace.id, PROMPTS, name, lock=lock)
+        if row is None:
             raise NotFound(f"Registered Model with name={name} not found.", target="name")
         return row
 
     def _model(self, conn: sa.Connection, workspace: Workspace, name: str, *, lock: bool = False) -> Model:
         row = self._container(conn, workspace, name, lock=lock)
-        return Model(row=row, versions=_versions(conn, workspace, name))
+        return Model(row=row, versions=_versions(conn, workspace, row))
 
     @staticmethod
     def _version(conn: sa.Connection, workspace: Workspace, name: str, version: str) -> Row:
         row = rows.get(conn, workspace.id, VERSIONS, version, name)
+        if row is None:
+            row = rows.get(conn, workspace.id, assets.versions_of(PROMPTS), version, name)
         if row is None and not version.isdecimal():
             raise InvalidInput(f"Parameter 'version' must be an integer, got '{version[:100]}'.", target="version")
         if row is None:
@@ -379,15 +401,40 @@ def stage_of(version: Row) -> str:
     return stage if stage in STAGES else "None"
 
 
-def _refuse_prompt(tags: dict[str, str]) -> None:
-    if PROMPT_TAG in tags:
-        raise NotServed(
-            "MLflow's prompts are not served by this version of Zaffre: a prompt has no files, so it is no model."
+def _refuse_taken(unit: Unit, workspace: Workspace, name: str, type_: str, but: int | None = None) -> None:
+    """Raise Conflict, in MLflow's words, where a model or a prompt is called so; `but` is the row that may."""
+    unit.alone(f"registry/{workspace.id}")
+    words = {MODELS: "Registered Model", PROMPTS: "Prompt"}
+    for held in (rows.get(unit.conn, workspace.id, MODELS, name), rows.get(unit.conn, workspace.id, PROMPTS, name)):
+        if held is None or held.pk == but:
+            continue
+        if held.type == type_:
+            raise Conflict(f"{words[type_]} (name={name}) already exists.", code="RESOURCE_ALREADY_EXISTS")
+        raise Conflict(
+            f"Tried to create a {words[type_].lower()} with name {name!r}, but the name is already taken by a "
+            f"{words[held.type].lower()}. MLflow does not allow creating a model and a prompt with the same name.",
+            code="RESOURCE_ALREADY_EXISTS",
         )
 
 
-def _versions(conn: sa.Connection, workspace: Workspace, name: str) -> list[Row]:
-    return rows.listing(conn, workspace.id, VERSIONS, parent=name, archived=False)
+def _refuse_other_kind(row: Row, key: str) -> None:
+    """What a model or a prompt was made as, it stays."""
+    if key == PROMPT_TAG and row.type in (MODELS, VERSIONS):
+        raise InvalidInput(
+            f"A registered model does not become a prompt: the tag '{PROMPT_TAG}' is set as one is made."
+        )
+
+
+def _searched(conditions: Sequence[Condition]) -> str:
+    """What a search is for: models, unless it asks for prompts by their tag."""
+    for one in conditions:
+        if (one.entity, one.key) == ("tag", PROMPT_TAG):
+            return PROMPTS if (one.op, str(one.value).lower()) in (("=", "true"), ("!=", "false")) else MODELS
+    return MODELS
+
+
+def _versions(conn: sa.Connection, workspace: Workspace, row: Row) -> list[Row]:
+    return rows.listing(conn, workspace.id, assets.versions_of(row.type), parent=row.name, archived=False)
 
 
 def _with(row: Row, **properties: Any) -> dict[str, Any]:

@@ -1,50 +1,72 @@
-"""What webhooks are told of the registry, in MLflow's words: written with the change itself, whoever makes it."""
+"""What webhooks are told of models and prompts, in MLflow's words: written with the change itself, whoever makes it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from zaffre.store import webhooks
 from zaffre.store.resources import Row
 from zaffre.store.unit import Unit
 
-MODELS = "workspaces/models"
+MODELS, PROMPTS = TYPES = ("workspaces/models", "workspaces/prompts")
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+PROMPT_TEXT = "mlflow.prompt.text"
+_UNTOLD = (PROMPT_TAG, PROMPT_TEXT, "_mlflow_prompt_type")
 
 
 def created(unit: Unit, scope: str, container: Row) -> None:
-    properties = container.body["properties"]
-    data = {
-        "name": container.name,
-        "tags": properties.get("tags") or {},
-        "description": properties.get("description"),
-    }
-    webhooks.publish(unit, scope, "registered_model.created", data)
+    event = "prompt.created" if container.type == PROMPTS else "registered_model.created"
+    webhooks.publish(unit, scope, event, {"name": container.name, **_described(container)})
 
 
 def version_created(unit: Unit, scope: str, name: str, row: Row) -> None:
     properties, known = row.body["properties"], row.server.get("mlflow", {})
-    data = {
-        "name": name,
-        "version": row.name,
-        "source": known.get("source") or properties.get("modelUri"),
-        "run_id": known.get("run_id") or properties.get("jobName"),
-        "tags": properties.get("tags") or {},
-        "description": properties.get("description"),
-    }
+    data = {"name": name, "version": row.name, **_described(row)}
+    if _is_prompt(row):
+        data["template"] = (properties.get("tags") or {}).get(PROMPT_TEXT)
+        webhooks.publish(unit, scope, "prompt_version.created", data)
+        return
+    data["source"] = known.get("source") or properties.get("modelUri")
+    data["run_id"] = known.get("run_id") or properties.get("jobName")
     webhooks.publish(unit, scope, "model_version.created", data)
 
 
-def tag_set(unit: Unit, scope: str, name: str, version: str, key: str, value: str) -> None:
-    data = {"name": name, "version": version, "key": key, "value": value}
-    webhooks.publish(unit, scope, "model_version_tag.set", data)
+def tag_set(unit: Unit, scope: str, name: str, row: Row, key: str, value: str) -> None:
+    _tag(unit, scope, name, row, "set", {"key": key, "value": value})
 
 
-def tag_deleted(unit: Unit, scope: str, name: str, version: str, key: str) -> None:
-    webhooks.publish(unit, scope, "model_version_tag.deleted", {"name": name, "version": version, "key": key})
+def tag_deleted(unit: Unit, scope: str, name: str, row: Row, key: str) -> None:
+    _tag(unit, scope, name, row, "deleted", {"key": key})
 
 
-def alias_created(unit: Unit, scope: str, name: str, alias: str, version: str) -> None:
-    data = {"name": name, "alias": alias, "version": version}
-    webhooks.publish(unit, scope, "model_version_alias.created", data)
+def alias_created(unit: Unit, scope: str, container: Row, alias: str, version: str) -> None:
+    data = {"name": container.name, "alias": alias, "version": version}
+    webhooks.publish(unit, scope, f"{_alias(container)}.created", data)
 
 
-def alias_deleted(unit: Unit, scope: str, name: str, alias: str) -> None:
-    webhooks.publish(unit, scope, "model_version_alias.deleted", {"name": name, "alias": alias})
+def alias_deleted(unit: Unit, scope: str, container: Row, alias: str) -> None:
+    webhooks.publish(unit, scope, f"{_alias(container)}.deleted", {"name": container.name, "alias": alias})
+
+
+def _tag(unit: Unit, scope: str, name: str, row: Row, action: str, data: dict[str, str]) -> None:
+    """MLflow tells of the tags of versions and of prompts, not of those of registered models."""
+    if row.type in TYPES:
+        if row.type == PROMPTS:
+            webhooks.publish(unit, scope, f"prompt_tag.{action}", {"name": name, **data})
+        return
+    thing = "prompt_version_tag" if _is_prompt(row) else "model_version_tag"
+    webhooks.publish(unit, scope, f"{thing}.{action}", {"name": name, "version": row.name, **data})
+
+
+def _alias(container: Row) -> str:
+    return "prompt_alias" if container.type == PROMPTS else "model_version_alias"
+
+
+def _is_prompt(row: Row) -> bool:
+    return row.type.startswith(PROMPTS)
+
+
+def _described(row: Row) -> dict[str, Any]:
+    tags = row.body["properties"].get("tags") or {}
+    shown = {key: value for key, value in tags.items() if key not in _UNTOLD} if _is_prompt(row) else tags
+    return {"tags": shown, "description": row.body["properties"].get("description")}

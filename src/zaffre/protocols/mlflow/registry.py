@@ -14,6 +14,7 @@ from zaffre.protocols.mlflow.addresses import AddressBook
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
 from zaffre.services.registered_models import STAGES, Model, RegisteredModels, stage_of
+from zaffre.services.registry_events import PROMPT_TEXT
 from zaffre.store.resources import Row
 
 _READ, _WRITE, _DELETE = (f"workspaces/models/{verb}" for verb in ("read", "write", "delete"))
@@ -138,6 +139,15 @@ class Registry:
     # ---- versions
     async def create_version(self, call: Call) -> Response:
         asked = await parse(call, requests.CreateModelVersion)
+        for index, tag in enumerate(asked.tags):
+            if len(tag.value) > requests.MOST_IN_REGISTRY_TAG:
+                field = f"tags[{index}].value"
+                told = (
+                    "Prompt text exceeds max length of"
+                    if tag.key == PROMPT_TEXT
+                    else f"'{field}' exceeds the maximum length of"
+                )
+                raise InvalidInput(f"{told} {requests.MOST_IN_REGISTRY_TAG} characters", target=field)
         made = await self._models.create_version(
             call.actor,
             call.workspace,

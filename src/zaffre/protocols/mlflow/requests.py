@@ -17,7 +17,8 @@ Key = Annotated[str, Meta(min_length=1, max_length=250, pattern=NAME_PATTERN)]
 RunId = Annotated[str, Meta(max_length=256)]
 ParamValue = Annotated[str, Meta(max_length=6000)]
 TagValue = Annotated[str, Meta(max_length=8000)]
-RegistryValue = Annotated[str, Meta(max_length=100_000)]
+MOST_IN_REGISTRY_TAG = 100_000
+RegistryValue = Annotated[str, Meta(max_length=MOST_IN_REGISTRY_TAG)]
 ExperimentValue = Annotated[str, Meta(max_length=5000)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Time = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -52,6 +53,13 @@ class RunParam(Struct, frozen=True):
 class RegistryTag(Struct, frozen=True):
     key: Key
     value: RegistryValue = ""
+
+
+class VersionTag(Struct, frozen=True):
+    """Of a new version. Its length is looked at by the handler: a prompt's text has words of its own."""
+
+    key: Key
+    value: str = ""
 
 
 class ExperimentTag(Struct, frozen=True):
@@ -329,7 +337,7 @@ class CreateModelVersion(Struct, frozen=True):
     name: str = ""
     source: Annotated[str, Meta(max_length=2048)] = ""
     run_id: RunId | None = None
-    tags: list[RegistryTag] = []
+    tags: list[VersionTag] = []
     run_link: Annotated[str, Meta(max_length=500)] | None = None
     description: RegistryValue | None = None
     model_id: Annotated[str, Meta(max_length=250)] | None = None
