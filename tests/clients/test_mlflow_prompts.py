@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tests.support.mlflow_server import MlflowServer
+from zaffre.errors import Conflict
+from zaffre.services import assets
 from zaffre.store import resources
+from zaffre.store.unit import PLATFORM
 
 
 @pytest.fixture
@@ -59,6 +63,15 @@ def test_prompts_are_no_models(server: MlflowServer, client: MlflowClient) -> No
     assert [row.name for row in models] == ["wine"]  # what ARM serves
     with pytest.raises(MlflowException, match="already taken by a prompt"):
         client.create_registered_model("greeting")
+    body = {"properties": {"modelUri": "https://e.com/m", "tags": {}}}
+    with pytest.raises(Conflict, match="a prompt"):  # as ARM makes a model with its first version
+        put = assets.put_version
+        scope = server.workspace.id
+        asyncio.run(
+            server.database.write(
+                lambda unit: put(unit, PLATFORM, scope, "workspaces/models", "greeting", "1", body, {}, "f")
+            )
+        )
     with pytest.raises(MlflowException, match="same name as an existing model"):
         client.register_prompt("wine", "text")
     tag = {"name": "wine", "key": "mlflow.prompt.is_prompt", "value": "true"}

@@ -95,6 +95,8 @@ def put_container(
     row = resources.get(unit.conn, scope, kind, name, lock=True)
     assert row is not None, "the container was inserted or found in this transaction"
     if new and kind == registry_events.MODELS:
+        if resources.get(unit.conn, scope, registry_events.PROMPTS, name) is not None:
+            raise Conflict(f"'{name}' is the name of a prompt; a model needs another one.", target="name")
         registry_events.created(unit, scope, row)
     return row
 
