@@ -32,7 +32,7 @@ GROWTH_POINTS = 10  # a run
 SEARCH = "runs/search of 100,000 runs, filter and order by a metric, 100 a page"
 LONG = "metric history of 100,000 points"
 CHART = "sampled history, 10 runs of 1,000,000 points each"
-COUNTS = {"zaffre": {SEARCH: 60, LONG: 8, CHART: 10}, "mlflow": {SEARCH: 4, LONG: 3}}
+COUNTS = {"zaffre": {SEARCH: 60, LONG: 8, CHART: 10}, "mlflow": {SEARCH: 1, LONG: 2}}
 PIECE = 2_000
 
 
@@ -44,10 +44,14 @@ def measure(folder: Path, *, rounds: int) -> list[Figure]:
     run = _fill(place / "zaffre" / "zaffre.db", "reads", MANY, points=1, history=HISTORY)
     peers_run = _fill_mlflow(place / "mlflow" / "mlflow.db", "reads", MANY, HISTORY)
     with _side(place, python, "zaffre") as ours, _side(place, python, "mlflow") as peer:
+        asked = [
+            (side, _search(side, "reads"), _history(side, its_run))
+            for side, its_run in ((ours, run), (peer, peers_run))
+        ]
         for _ in range(rounds):
-            for side, its_run in ((ours, run), (peer, peers_run)):
-                side.measure(SEARCH, _search(side, "reads"), clients=1, count=COUNTS[side.name][SEARCH], warm=1)
-                side.measure(LONG, _history(side, its_run), clients=1, count=COUNTS[side.name][LONG], warm=1)
+            for side, search, history in asked:
+                side.measure(SEARCH, search, clients=1, count=COUNTS[side.name][SEARCH], warm=0)
+                side.measure(LONG, history, clients=1, count=COUNTS[side.name][LONG], warm=0)
         found = [figure for what, times in ((SEARCH, 20), (LONG, 15)) for figure in _beside(what, times, ours, peer)]
         found.append(_slowest(ours))
     return [*found, *_chart(folder, python)]
