@@ -24,16 +24,22 @@ SLOW_S = 20.0
 # What would take the ground from under the rest of the run.
 LEFT_OUT = {"Workspaces_Delete", "Workspaces_ResyncKeys", "ManagedIdentity_Token"}
 # What clients wrote, as they wrote it; what the server fills in by itself (states, logs of jobs) is left aside.
+_OF_CLIENTS = "run IN (SELECT pk FROM runs WHERE origin != 'job')"
+"""A job that is deleted goes when it is over, with all that was logged to it, whatever is asked just then."""
+
 WRITTEN = {
     "resources": ("scope, type, parent, name, body", "state != 'Deleting'"),
     "jobs": ("scope, id, body", "1"),
     "experiments": ("scope, id, name, lifecycle", "1"),
     "experiment_tags": ("*", "1"),
     "runs": ("scope, id, display_name, description, lifecycle", "origin != 'job'"),
-    "metrics": ("*", "1"),
-    "run_params": ("*", "1"),
-    "run_tags": ("*", "run IN (SELECT pk FROM runs WHERE origin != 'job')"),
-    "logged_models": ("scope, id, name, lifecycle, params, tags", "1"),
+    "metrics": ("*", _OF_CLIENTS),
+    "run_params": ("*", _OF_CLIENTS),
+    "run_tags": ("*", _OF_CLIENTS),
+    "logged_models": (
+        "scope, id, name, lifecycle, params, tags",
+        "source_run IS NULL OR source_run NOT IN (SELECT id FROM runs WHERE origin = 'job')",
+    ),
     "blobs": ("container, name, sha256, metadata", "name NOT LIKE 'ExperimentRun/%'"),
     "secrets": ("scope, name, sealed", "name NOT LIKE 'onlineEndpoints/%'"),
     "principals": ("*", "1"),
@@ -72,7 +78,7 @@ class Fuzzer:
         self._served = [r for r in served if r.operation not in LEFT_OUT and r.protocol != "scoring"]
         self._database = sqlite3.connect(f"file:{self.server.home / 'zaffre.db'}?mode=ro", uri=True)
         self._version = -1
-        self._print = ""
+        self._print: dict[str, str] = {}
 
     def run(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -95,7 +101,8 @@ class Fuzzer:
         self.statuses[answer.status] += 1
         problem = self.problem(answer, took)
         if problem is None and 400 <= answer.status < 500 and self.written() != before:
-            problem = "a refused request changed what is stored"
+            changed = sorted(name for name, held in self.written().items() if held != before[name])
+            problem = f"a refused request changed what is stored: {', '.join(changed)}"
         if problem:
             self.failures.append(f"{problem}\n  {request}\n  -> {answer.status} {answer.body[:600]!r}")
 
@@ -180,16 +187,19 @@ class Fuzzer:
 
     # ---- what is stored
 
-    def written(self) -> str:
-        """A hash over all that clients wrote; read again only when somebody has committed since."""
+    def written(self) -> dict[str, str]:
+        """A hash over all that clients wrote, by table; read again only when somebody has committed since."""
         version = self._database.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:
-            digest = hashlib.blake2b()
-            for name, (columns, where) in WRITTEN.items():
-                for row in self._database.execute(f"SELECT {columns} FROM {name} WHERE {where} ORDER BY 1, 2"):
-                    digest.update(repr(row).encode())
-            self._version, self._print = version, digest.hexdigest()
+            self._version, self._print = version, {name: self._hash(name) for name in WRITTEN}
         return self._print
+
+    def _hash(self, name: str) -> str:
+        columns, where = WRITTEN[name]
+        digest = hashlib.blake2b()
+        for row in self._database.execute(f"SELECT {columns} FROM {name} WHERE {where} ORDER BY 1, 2"):
+            digest.update(repr(row).encode())
+        return digest.hexdigest()
 
 
 def routes_of(home: Path) -> list[Route]:
