@@ -23,13 +23,13 @@ from zaffre.protocols.arm import table
 SLOW_S = 20.0
 # What would take the ground from under the rest of the run.
 LEFT_OUT = {"Workspaces_Delete", "Workspaces_ResyncKeys", "ManagedIdentity_Token"}
-# What clients wrote, as they wrote it; what the server fills in by itself (states, logs of jobs) is left aside.
 _OF_CLIENTS = "run IN (SELECT pk FROM runs WHERE origin != 'job')"
 """A job that is deleted goes when it is over, with all that was logged to it, whatever is asked just then."""
 
+# What clients wrote, as they wrote it; what the server fills in by itself (states, logs of jobs) is left aside.
 WRITTEN = {
     "resources": ("scope, type, parent, name, body", "state != 'Deleting'"),
-    "jobs": ("scope, id, body", "1"),
+    "jobs": ("scope, id, body", """server NOT LIKE '%"delete"%' """),
     "experiments": ("scope, id, name, lifecycle", "1"),
     "experiment_tags": ("*", "1"),
     "runs": ("scope, id, display_name, description, lifecycle", "origin != 'job'"),
