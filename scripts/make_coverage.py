@@ -17,6 +17,7 @@ from pathlib import Path
 from zaffre.application import Application
 from zaffre.control.link import SupervisorLink
 from zaffre.protocols.blob import operations as blob_operations
+from zaffre.protocols.mlflow.table import REFUSED
 from zaffre.runtime import Runtime
 from zaffre.settings import Settings
 
@@ -73,7 +74,8 @@ def page() -> str:
         lines += ["", f"## {TITLES[protocol]}", "", "| operation | request | state |", "|---|---|---|"]
         for name, method, template, served in rows:
             clients = ", ".join(sorted(tested.get((protocol, name), ())))
-            state = f"tested: {clients}" if clients else "served" if served else "501"
+            refused = f"501: {REFUSED[name]}" if protocol == "mlflow" and name in REFUSED else "501"
+            state = f"tested: {clients}" if clients else "served" if served else refused
             lines.append(f"| {name} | `{method} {_short(template)}` | {state} |")
     lines += yardstick()
     return "\n".join(lines) + "\n"

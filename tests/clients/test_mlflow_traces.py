@@ -156,6 +156,29 @@ def test_prompts_of_a_trace(server: MlflowServer, experiment: str) -> None:
     ) * 3
 
 
+def test_a_trace_as_a_file(server: MlflowServer, experiment: str) -> None:
+    """As MLflow's pages fetch it, and what a client attached to it."""
+    from mlflow.entities import TraceData
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    answer("x")
+    trace = mlflow.get_trace(last())
+    assert trace is not None
+    for version in ("2.0", "3.0"):
+        address = f"/ajax-api/{version}/mlflow/get-trace-artifact?request_id={last()}"
+        status, body = server.send("GET", address, b"", {})
+        assert status == 200
+        told = TraceData.from_dict(json.loads(body))
+        assert [one.to_dict() for one in told.spans] == [one.to_dict() for one in trace.data.spans]
+    name = "0b1d3f6c-9a53-4f3e-8d8f-0d6f5a3c1e11"
+    get_artifact_repository(trace.info.tags["mlflow.artifactLocation"]).upload_attachment(name, b"picture")
+    assert server.send("GET", f"{address}&path={name}", b"", {}) == (200, b"picture")
+    statuses = [server.send("GET", f"{address}&path={path}", b"", {})[0] for path in ("../x", f"{name[:-1]}2")]
+    assert statuses == [400, 404]
+    nobody = "/ajax-api/2.0/mlflow/get-trace-artifact"
+    assert [server.send("GET", f"{nobody}{query}", b"", {})[0] for query in ("", "?request_id=tr-none")] == [400, 404]
+
+
 def test_tags_change_and_traces_are_deleted(experiment: str) -> None:
     answer("x")
     trace_id = last()

@@ -24,11 +24,14 @@ WORKSPACE = (
 )
 
 
-def not_served(operation: str) -> Handler:
-    """A handler for an operation of a real client that is not built yet: a clear 501."""
+def not_served(operation: str, why: str = "") -> Handler:
+    """A handler for an operation of a real client that is not built yet, or never will be: a clear 501."""
+    reason = f": {why}" if why else " yet"
 
     async def handler(_call: Call) -> Response:
-        raise NotServed(f"Zaffre does not serve the operation {operation} yet; docs/coverage.md lists what it serves.")
+        raise NotServed(
+            f"Zaffre does not serve the operation {operation}{reason}; docs/coverage.md lists what it serves."
+        )
 
     return handler
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
+import re
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
@@ -13,7 +15,7 @@ from zaffre.errors import InvalidInput, NotFound, NotServed
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.gateway.routes import decode_part
-from zaffre.protocols.mlflow import requests, shape
+from zaffre.protocols.mlflow import requests, shape, trace_requests
 from zaffre.protocols.mlflow.addresses import AddressBook, given_location, given_model_location
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
@@ -21,11 +23,14 @@ from zaffre.services.artifact_uris import ARTIFACT_SCHEME, artifact_path, artifa
 from zaffre.services.blobs import OCTETS, Blobs, Content
 from zaffre.services.places import Place
 from zaffre.services.registered_models import RegisteredModels
-from zaffre.services.tracking import Tracking
+from zaffre.services.tracking import Tracking, otlp
+from zaffre.services.tracking.traces import ARTIFACTS_TAG, IN_STORE, SPANS_TAG
 from zaffre.services.workspaces import ARTIFACT_CONTAINER, Workspace, run_folder
 
 _READ, _WRITE, _DELETE = (f"workspaces/experiments/runs/artifacts/{verb}" for verb in ("read", "write", "delete"))
 PAGE = 1000
+TRACE_FILE = "traces.json"
+_ATTACHMENT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MOST_UPLOADED = 10 * 1024 * 1024  # bytes, MLflow's limit of what its pages send
 
 
@@ -46,6 +51,7 @@ class Artifacts:
             "getArtifact": (self.download_of_run, _READ),
             "getLoggedModelArtifact": (self.download_of_model, _READ),
             "getModelVersionArtifact": (self.download_of_version, _READ),
+            "getTraceArtifact": (self.download_of_trace, "workspaces/experiments/traces/read"),
             "uploadRunArtifact": (self.upload_to_run, _WRITE),
         }
 
@@ -105,6 +111,24 @@ class Artifacts:
         if folder is None:
             raise NotServed(f"The files of the version are at '{uri}', outside this server; fetch them there.")
         return await self._bytes(_file(folder, path))
+
+    async def download_of_trace(self, call: Call) -> Response:
+        """The spans of a trace as one file, or what its maker attached to it."""
+        asked = await parse(call, trace_requests.TraceArtifact)
+        trace = await self._tracking.traces.get(call.workspace.id, required(asked.request_id, "request_id"))
+        if asked.path and not _ATTACHMENT.fullmatch(asked.path):
+            raise InvalidInput(
+                f"Invalid attachment path: '{asked.path[:100]}'. Attachment path must be a valid UUID.", target="path"
+            )
+        if not asked.path:
+            spans = (await self._tracking.traces.spans([trace]))[trace.pk]
+            if spans or trace.tags.get(SPANS_TAG) == IN_STORE:
+                headers = {"content-disposition": f"attachment; filename={TRACE_FILE}"}
+                return Response(await asyncio.to_thread(_trace_file, spans), headers=headers, media_type=OCTETS)
+        # MLflow's clients before 3.5 put the spans into a file of that name; attachments they still do.
+        base = _base(call.workspace, trace.tags.get(ARTIFACTS_TAG), f"traces/{trace.id}")
+        path = f"attachments/{asked.path}" if asked.path else TRACE_FILE
+        return await self._bytes(_file(artifact_place(call.workspace, base), path))
 
     async def upload_to_run(self, call: Call) -> Response:
         """A small file, as MLflow's pages send it."""
@@ -190,6 +214,10 @@ def _relative(path: str) -> str:
     if path.startswith("/") or ".." in path.split("/"):
         raise InvalidInput("Invalid path", target="path")
     return "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def _trace_file(spans: list[bytes]) -> bytes:
+    return msgspec.json.encode({"spans": [otlp.as_document(one) for one in spans]})
 
 
 def _file(folder: Place, path: str) -> Place:

@@ -15,7 +15,7 @@ from zaffre.protocols.mlflow.logged_models import LoggedModels
 from zaffre.protocols.mlflow.old_traces import OldTraces
 from zaffre.protocols.mlflow.registry import Registry
 from zaffre.protocols.mlflow.runs import Runs
-from zaffre.protocols.mlflow.table import Served, operations
+from zaffre.protocols.mlflow.table import REFUSED, Served, operations
 from zaffre.protocols.mlflow.traces import Traces
 from zaffre.protocols.mlflow.webhooks import WebhookHandlers
 from zaffre.services.blobs import Blobs
@@ -51,7 +51,8 @@ def routes(
     served["queryGraphQL"] = (GraphQL(served).query, "workspaces/experiments/read")
     made: list[Route] = []
     for one in operations():
-        handler, action = served.get(one.operation) or (not_served(f"MLflow's {one.operation}"), "workspaces/read")
+        refused = not_served(f"MLflow's {one.operation}", REFUSED.get(one.operation, ""))
+        handler, action = served.get(one.operation) or (refused, "workspaces/read")
         made += [
             Route(
                 protocol=PROTOCOL,

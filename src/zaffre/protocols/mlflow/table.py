@@ -9,6 +9,11 @@ import msgspec
 
 from zaffre.gateway.routes import Handler
 
+REFUSED = dict.fromkeys(
+    ("getOnlineTraceDetails", "searchUnifiedTraceHandler"),
+    "only MLflow's store for Databricks asks for it, and it reads that service's own tables",
+)
+"""Operations that nobody here would ask for, and why; what is merely not built yet is not among them."""
 Served = dict[str, tuple[Handler, str]]  # by operation: who answers, and the action it takes to ask
 
 

@@ -66,6 +66,11 @@ class GetTrace(Struct, frozen=True):
     allow_partial: bool = False
 
 
+class TraceArtifact(Struct, frozen=True):
+    request_id: str = ""
+    path: str = ""
+
+
 class TraceIds(Struct, frozen=True):
     trace_ids: list[str] = []
 

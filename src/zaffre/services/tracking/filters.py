@@ -29,7 +29,7 @@ _ENTITIES = {
     **dict.fromkeys(("tag", "tags"), "tag"),
     **dict.fromkeys(("dataset", "datasets"), "dataset"),
     **dict.fromkeys(("request_metadata", "metadata", "trace_metadata"), "metadata"),
-    **{name: name for name in ("span", "feedback", "expectation")},
+    **{name: name for name in ("span", "feedback", "expectation", "issue")},
     "trace": "attribute",
 }
 _LABELS = ("param", "tag", "metadata", "feedback", "expectation")  # of which one may have none
@@ -99,12 +99,12 @@ TRACES = Grammar(
         **dict.fromkeys(("execution_time", "execution_time_ms", "execution_duration"), "execution_duration"),
         **dict.fromkeys(("end_time", "end_time_ms"), "end_time"),
         **dict.fromkeys(("status", "state"), "state"),
-        **{name: name for name in ("client_request_id", "name", "run_id", "prompt")},
+        **{name: name for name in ("client_request_id", "name", "run_id", "prompt", "experiment_id")},
     },
     numbers=frozenset({"request_time", "execution_duration", "end_time"}),
-    entities=frozenset({"tag", "metadata", "span", "feedback", "expectation"}),
+    entities=frozenset({"tag", "metadata", "span", "feedback", "expectation", "issue"}),
 )
-_ONLY_SEARCHED = frozenset({"metadata", "span", "feedback", "expectation"})
+_ONLY_SEARCHED = frozenset({"metadata", "span", "feedback", "expectation", "issue"})
 MODEL_VERSIONS = Grammar(
     attributes={
         name: name
@@ -172,6 +172,8 @@ def _comparison(tokens: list[_Token], grammar: Grammar) -> Condition:
     takes: tuple[str, ...] = _NUMBERS if numeric else _TEXTS
     if entity in ("attribute", "dataset", "span") and not numeric:
         takes += _LISTS
+    if entity == "issue":
+        takes = ("=",)
     if op not in takes:
         _fail("filter", f"Invalid comparator '{op}' for {entity} '{key[:100]}', not one of {', '.join(takes)}")
     if op in _LISTS:
@@ -251,6 +253,8 @@ def _identifier(text: str, grammar: Grammar, where: str) -> tuple[str, str]:
         _fail(where, f"Invalid dataset key '{key[:100]}' specified. Valid keys are {', '.join(_DATASET_KEYS)}")
     if entity == "span" and key not in _SPAN_KEYS:
         _fail(where, f"Invalid span attribute '{key[:100]}'. Supported attributes: {', '.join(_SPAN_KEYS)}")
+    if entity == "issue" and key != "id":
+        _fail(where, f"Invalid issue attribute '{key[:100]}'. Supported attributes: id")
     if entity in _ONLY_SEARCHED and where == "order_by":
         _fail(where, f"Invalid entity type '{_bare(head)[:100]}'; nothing is ordered by it")
     if not key:

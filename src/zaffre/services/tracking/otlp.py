@@ -20,6 +20,7 @@ MOST_SPANS = 10_000
 _STATUSES = {0: "UNSET", 1: "OK", 2: "ERROR"}
 _IDS = ("traceId", "spanId", "parentSpanId")
 _SERVICE = "service.name"
+_TRACE_ID = "mlflow.traceRequestId"
 # What OpenTelemetry's conventions say of a whole trace, by MLflow's name for it.
 _METADATA = {"session.id": "mlflow.trace.session", "user.id": "mlflow.trace.user"}
 
@@ -65,6 +66,37 @@ def as_json(content: bytes) -> dict[str, Any]:
     message.ParseFromString(content)
     found: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
     return found
+
+
+def as_document(content: bytes) -> dict[str, Any]:
+    """A kept span as MLflow's files of traces have it: values as texts of JSON, ids as base64."""
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
+
+    message = Message()
+    message.ParseFromString(content)
+    attributes = {one.key: _python(one.value) for one in message.attributes}
+    attributes.setdefault(_TRACE_ID, f"tr-{message.trace_id.hex()}")
+    return {
+        "trace_id": base64.b64encode(message.trace_id).decode(),
+        "span_id": base64.b64encode(message.span_id).decode(),
+        "parent_span_id": base64.b64encode(message.parent_span_id).decode() or None,
+        "name": message.name,
+        "start_time_unix_nano": message.start_time_unix_nano,
+        "end_time_unix_nano": message.end_time_unix_nano or None,
+        "events": [
+            {
+                "name": one.name,
+                "time_unix_nano": one.time_unix_nano,
+                "attributes": {held.key: _plain(_python(held.value)) for held in one.attributes},
+            }
+            for one in message.events
+        ],
+        "status": {
+            "code": f"STATUS_CODE_{_STATUSES.get(message.status.code, 'UNSET')}",
+            "message": message.status.message,
+        },
+        "attributes": {key: json.dumps(_plain(value), ensure_ascii=False) for key, value in attributes.items()},
+    }
 
 
 def _of_resource(resource: Any) -> list[Message]:
@@ -153,6 +185,18 @@ def _python(value: Any) -> Any:
     if kind == "array_value":
         return [_python(one) for one in value.array_value.values]
     return None if kind is None else getattr(value, kind)
+
+
+def _plain(value: Any) -> Any:
+    """The same, with bytes as texts, which is all that JSON has."""
+    match value:
+        case bytes():
+            return base64.b64encode(value).decode()
+        case dict():
+            return {key: _plain(one) for key, one in value.items()}
+        case list():
+            return [_plain(one) for one in value]
+    return value
 
 
 def _fill(message: Any, value: Any) -> None:

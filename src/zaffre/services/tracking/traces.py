@@ -154,7 +154,7 @@ class Traces:
         conditions = _conditions(filter_)
         orders = filters.parse_order(order_by, filters.TRACES)
         for one in orders:
-            if one.entity != "attribute" or one.key not in trace_search.ATTRIBUTES:
+            if one.entity != "attribute" or one.key not in trace_search.ORDERED:
                 raise InvalidInput(
                     f"Field 'order_by': traces are not ordered by {one.entity} '{one.key}'.", target="order_by"
                 )

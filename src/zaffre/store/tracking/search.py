@@ -45,7 +45,7 @@ _TABLES = {"metric": tables.latest_metrics, "param": tables.run_params, "tag": t
 
 LARGE = 2000  # runs
 
-_Key = tuple[sa.ColumnElement[Any], bool]  # what to order by, and whether descending
+Key = tuple[sa.ColumnElement[Any], bool]  # what to order by, and whether descending
 
 
 def search(
@@ -63,7 +63,7 @@ def search(
     Raises ValueError when `after` does not fit the order.
     """
     keys, joins = _order(orders)
-    if after is not None and not _fits_all(keys, after):
+    if after is not None and not fits_all(keys, after):
         raise ValueError("the place belongs to another order")
     where = [
         _t.c.scope == scope,
@@ -91,7 +91,7 @@ class _Part:
     source: sa.Join
     within: tuple[sa.ColumnElement[bool], ...]
     fixed: tuple[Any, ...]
-    keys: list[_Key]
+    keys: list[Key]
 
     def select(self, after: Sequence[Any] | None) -> sa.Select[Any]:
         query = sa.select(*HEAD, *(key.label(f"place_{index}") for index, (key, _) in enumerate(self.keys)))
@@ -106,7 +106,7 @@ def _parts(
     conn: sa.Connection,
     experiments: Sequence[int],
     orders: Sequence[Order],
-    keys: list[_Key],
+    keys: list[Key],
     joins: Sequence[tuple[Any, str]],
     after: Sequence[Any] | None,
 ) -> Iterator[_Part]:
@@ -208,9 +208,9 @@ def compare(conn: sa.Connection, column: sa.ColumnElement[Any], condition: Condi
     return made
 
 
-def _order(orders: Sequence[Order]) -> tuple[list[_Key], list[tuple[Any, str]]]:
+def _order(orders: Sequence[Order]) -> tuple[list[Key], list[tuple[Any, str]]]:
     """The keys to sort by and the tables they need. Absent values come last whichever way, before them NaN."""
-    keys: list[_Key] = []
+    keys: list[Key] = []
     joins: list[tuple[Any, str]] = []
     for index, order in enumerate(orders):
         column = ATTRIBUTES.get(order.key) if order.entity == "attribute" else None
@@ -234,7 +234,7 @@ def _order(orders: Sequence[Order]) -> tuple[list[_Key], list[tuple[Any, str]]]:
     return keys, joins
 
 
-def behind(keys: list[_Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
+def behind(keys: Sequence[Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
     """What sorts behind the place `after`: later in the first key, or equal there and later in the next, and so on."""
     either: list[sa.ColumnElement[bool]] = []
     for index, (key, down) in enumerate(keys):
@@ -245,12 +245,12 @@ def behind(keys: list[_Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
     return sa.and_(first <= after[0] if down else first >= after[0], sa.or_(*either))
 
 
-def _fits_all(keys: list[_Key], after: Sequence[Any]) -> bool:
-    return len(after) == len(keys) and all(fits(key, value) for (key, _), value in zip(keys, after, strict=True))
+def fits_all(keys: Sequence[Key], after: Sequence[Any]) -> bool:
+    """Whether a place that came back from a client may be compared with those keys."""
+    return len(after) == len(keys) and all(_fits(key, value) for (key, _), value in zip(keys, after, strict=True))
 
 
-def fits(key: sa.ColumnElement[Any], value: object) -> bool:
-    """Whether a value that came back from a client may be compared with that key."""
+def _fits(key: sa.ColumnElement[Any], value: object) -> bool:
     if isinstance(key.type, sa.Text):
         return isinstance(value, str) and "\0" not in value
     if isinstance(value, float):

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from zaffre.store import tables
 from zaffre.store.tracking.conditions import Condition, Order
-from zaffre.store.tracking.search import behind, compare, fits
+from zaffre.store.tracking.search import Key, behind, compare, fits_all
 from zaffre.store.tracking.traces import COLUMNS, METADATA, PROMPT, TAG, Trace, whole
 
-NAME, SOURCE_RUN = "mlflow.traceName", "mlflow.sourceRun"
+NAME, SOURCE_RUN, SESSION = "mlflow.traceName", "mlflow.sourceRun", "mlflow.trace.session"
 
 _t = tables.traces
 _e = tables.experiments
@@ -27,8 +27,12 @@ ATTRIBUTES: dict[str, sa.ColumnElement[Any]] = {
     "state": _t.c.state,
     "request_time": _t.c.requested_at,
     "execution_duration": _t.c.duration,
-    "end_time": _t.c.requested_at + _t.c.duration,
+    "end_time": _t.c.requested_at + sa.func.coalesce(_t.c.duration, 0),
+    "experiment_id": _e.c.id,
 }
+_ORDERED_LABELS = {"name": (TAG, NAME), "run_id": (METADATA, SOURCE_RUN)}
+ORDERED = frozenset({*ATTRIBUTES, *_ORDERED_LABELS})
+_OPTIONAL = frozenset({"client_request_id", "execution_duration", *_ORDERED_LABELS})
 _SPAN = {"name": _spans.name, "type": _spans.type, "status": _spans.status}
 
 
@@ -42,19 +46,13 @@ def search(
     limit: int,
 ) -> list[tuple[Trace, list[Any]]]:
     """Up to `limit` traces, each with its place. Raises ValueError when `after` does not fit the order."""
-    keys: list[tuple[sa.ColumnElement[Any], bool]]
-    keys = [(sa.func.coalesce(ATTRIBUTES[one.key], _least(one.key)), one.descending) for one in orders]
-    if not any(one.key == "request_time" for one in orders):
-        keys.append((_t.c.requested_at, True))
-    keys.append((_t.c.pk, True))
-    if after is not None and not (
-        len(after) == len(keys) and all(fits(key, value) for (key, _), value in zip(keys, after, strict=True))
-    ):
+    keys = _keys(orders)
+    if after is not None and not fits_all(keys, after):
         raise ValueError("the place belongs to another order")
     query = (
         sa.select(*COLUMNS, *(key.label(f"place_{index}") for index, (key, _) in enumerate(keys)))
         .join(_e, _e.c.pk == _t.c.experiment)
-        .where(_e.c.scope == scope, _e.c.id.in_(experiments), *(_where(conn, one) for one in conditions))
+        .where(_e.c.scope == scope, _e.c.id.in_(experiments), *wanted(conn, scope, conditions))
         .order_by(*(key.desc() if down else key.asc() for key, down in keys))
         .limit(limit)
     )
@@ -76,13 +74,13 @@ def counts(
     """Of the traces that fit `base`: how many fit `first`, `second`, both; and how many there are."""
 
     def fits_all(conditions: Sequence[Condition]) -> sa.ColumnElement[int]:
-        return sa.case((sa.and_(sa.true(), *(_where(conn, one) for one in conditions)), 1), else_=0)
+        return sa.case((sa.and_(sa.true(), *wanted(conn, scope, conditions)), 1), else_=0)
 
     each = (
         sa.select(fits_all(first).label("first"), fits_all(second).label("second"))
         .select_from(_t)
         .join(_e, _e.c.pk == _t.c.experiment)
-        .where(_e.c.scope == scope, _e.c.id.in_(experiments), *(_where(conn, one) for one in base))
+        .where(_e.c.scope == scope, _e.c.id.in_(experiments), *wanted(conn, scope, base))
         .subquery()
     )
     a, b = each.c.first, each.c.second
@@ -90,11 +88,29 @@ def counts(
     return row[0] or 0, row[1] or 0, row[2] or 0, row[3]
 
 
-def _least(key: str) -> Any:
-    return "" if isinstance(ATTRIBUTES[key].type, sa.Text) else 0
+def wanted(conn: sa.Connection, scope: str, conditions: Sequence[Condition]) -> list[sa.ColumnElement[bool]]:
+    """The conditions as SQL. All that is asked of a span is asked of one and the same span."""
+    spans = [_span(conn, one) for one in conditions if one.entity == "span"]
+    found = [_where(conn, scope, one) for one in conditions if one.entity != "span"]
+    return [*found, _any(_spans.trace, *spans)] if spans else found
 
 
-def _where(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
+def _keys(orders: Sequence[Order]) -> list[Key]:
+    """What to sort by: what is asked, then the newest first. Absent values come last whichever way."""
+    keys: list[Key] = []
+    for one in orders:
+        column = ATTRIBUTES[one.key] if one.key in ATTRIBUTES else _value(*_ORDERED_LABELS[one.key])
+        if one.key in _OPTIONAL:
+            keys.append((sa.case((column.is_(None), 1), else_=0), False))
+            empty: Any = "" if isinstance(column.type, sa.Text) else 0
+            column = sa.func.coalesce(column, sa.literal(empty, column.type))
+        keys.append((column, one.descending))
+    if not any(one.key == "request_time" for one in orders):
+        keys.append((_t.c.requested_at, True))
+    return [*keys, (_t.c.pk, True)]
+
+
+def _where(conn: sa.Connection, scope: str, condition: Condition) -> sa.ColumnElement[bool]:
     if condition.entity == "attribute" and condition.key in ATTRIBUTES:
         return compare(conn, ATTRIBUTES[condition.key], condition)
     if condition.entity == "attribute" and condition.key == "run_id":
@@ -105,19 +121,38 @@ def _where(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
         return _any(_labels.trace, _labels.kind == PROMPT, _labels.key == condition.value)
     if condition.entity == "attribute":
         return _label(conn, TAG, NAME, condition)
-    if condition.entity == "span":
-        return _any(_spans.trace, compare(conn, _SPAN[condition.key], condition))
+    if condition.entity == "issue":  # an assessment that names the issue it is about
+        return _any(_assessments.trace, _assessments.kind == "issue", _assessments.name == condition.value)
     if condition.entity in ("feedback", "expectation"):
-        here = [
-            _assessments.kind == condition.entity,
-            _assessments.name == condition.key,
-            _assessments.valid.is_(sa.true()),
-        ]
-        if condition.op in ("IS NULL", "IS NOT NULL"):
-            found = _any(_assessments.trace, *here)
-            return ~found if condition.op == "IS NULL" else found
-        return _any(_assessments.trace, *here, compare(conn, _assessments.value, condition))
+        return _assessed(conn, scope, condition)
     return _label(conn, TAG if condition.entity == "tag" else METADATA, condition.key, condition)
+
+
+def _span(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
+    return compare(conn, _SPAN[condition.key], condition)
+
+
+def _assessed(conn: sa.Connection, scope: str, condition: Condition) -> sa.ColumnElement[bool]:
+    """Whether people or judges said that of the trace, or of the whole session it is of."""
+    here = [
+        _assessments.kind == condition.entity,
+        _assessments.name == condition.key,
+        _assessments.valid.is_(sa.true()),
+    ]
+    if condition.op not in ("IS NULL", "IS NOT NULL"):
+        here.append(compare(conn, _assessments.value, condition))
+    session = (_labels.kind == METADATA, _labels.key == SESSION)
+    sessions = (
+        sa.select(_labels.value)
+        .join(tables.assessments, _assessments.trace == _labels.trace)
+        .join(_t, _t.c.pk == _labels.trace)
+        .where(_t.c.scope == scope, *session, *here, _assessments.body.contains(f'"{SESSION}":', autoescape=True))
+    )
+    found = _any(_assessments.trace, *here)
+    # Few assessments are of a session; where none is, the traces need not be asked for theirs.
+    if conn.execute(sessions.limit(1)).first() is not None:
+        found = sa.or_(found, _any(_labels.trace, *session, _labels.value.in_(sessions.correlate(None))))
+    return ~found if condition.op == "IS NULL" else found
 
 
 def _label(conn: sa.Connection, kind: str, key: str, condition: Condition) -> sa.ColumnElement[bool]:
@@ -131,3 +166,11 @@ def _label(conn: sa.Connection, kind: str, key: str, condition: Condition) -> sa
 
 def _any(trace: sa.ColumnElement[Any], *where: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     return sa.exists(sa.select(sa.literal(1)).where(trace == _t.c.pk, *where))
+
+
+def _value(kind: str, key: str) -> sa.ScalarSelect[Any]:
+    return (
+        sa.select(_labels.value)
+        .where(_labels.trace == _t.c.pk, _labels.kind == kind, _labels.key == key)
+        .scalar_subquery()
+    )

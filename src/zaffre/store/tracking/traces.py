@@ -116,9 +116,8 @@ def put(unit: Unit, scope: str, id_: str, experiment: int, **values: Any) -> int
     """Make the trace, or change the one that is there; its key."""
     row = {"scope": scope, "id": id_, "experiment": experiment, **values}
     statement = insert_into(unit.conn, _t).values(row)
-    statement = statement.on_conflict_do_update(index_elements=["scope", "id"], set_=values)
-    unit.conn.execute(statement)
-    pk: int = unit.conn.execute(sa.select(_t.c.pk).where(_t.c.scope == scope, _t.c.id == id_)).scalar_one()
+    statement = statement.on_conflict_do_update(index_elements=["scope", "id"], set_=values).returning(_t.c.pk)
+    pk: int = unit.conn.execute(statement).scalar_one()
     return pk
 
 
