@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    }
+from zaffre.store.review_tables import (
+    label_schemas,
+    review_queue_items,
+    review_queue_schemas,
+    review_queue_users,
+    review_queues,
 )
+from zaffre.store.schema import Key, Time, metadata
+from zaffre.store.schema import pk as _pk
 
-Key = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-Time = sa.BigInteger()
-
-
-def _pk() -> sa.Column[int]:
-    return sa.Column("pk", Key, primary_key=True, autoincrement=True)
-
+# What other files of tables define, so that whoever has this one has them all.
+__all__ = [
+    "label_schemas",
+    "metadata",
+    "review_queue_items",
+    "review_queue_schemas",
+    "review_queue_users",
+    "review_queues",
+]
 
 # ---- ARM: one row a resource. `scope` is the workspace's id; for workspaces themselves `subscription/group`, in lower case.
 resources = sa.Table(

@@ -80,13 +80,11 @@ class Experiments:
 
     def active(self, unit: Unit, scope: str, id_: str) -> Experiment:
         """Like `named`; raises InvalidInput when the experiment is deleted."""
-        found = self.named(unit, scope, id_)
-        if found.lifecycle != ACTIVE:
-            raise InvalidInput(
-                f"The experiment {id_} must be in the 'active' state. Current state is {found.lifecycle}; restore it.",
-                target="experiment_id",
-            )
-        return found
+        return _active(self.named(unit, scope, id_))
+
+    async def get_active(self, scope: str, id_: str) -> Experiment:
+        """Like `get`; raises InvalidInput when the experiment is deleted."""
+        return _active(await self.get(scope, id_))
 
     async def rename(self, actor: Actor, scope: str, id_: str, name: str) -> None:
         def work(unit: Unit) -> None:
@@ -159,6 +157,15 @@ class Experiments:
     def _record(unit: Unit, actor: Actor, verb: str, scope: str, which: str) -> None:
         unit.audit(actor, f"workspaces/experiments/{verb}", f"{scope}/experiments/{which}")
         unit.emit(scope, "experiments", which)
+
+
+def _active(found: Experiment) -> Experiment:
+    if found.lifecycle != ACTIVE:
+        raise InvalidInput(
+            f"The experiment {found.id} must be in the 'active' state. Current state is {found.lifecycle}; restore it.",
+            target="experiment_id",
+        )
+    return found
 
 
 def _missing(id_: str, more: str = "") -> NotFound:

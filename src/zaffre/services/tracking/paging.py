@@ -55,3 +55,19 @@ def page(rows: Sequence[T], key: Callable[[T], Any], text: str | None, limit: in
     found = list(rows[first : first + limit])
     end = first + len(found)
     return found, token([end, key(found[-1])]) if found and end < len(rows) else None
+
+
+def behind(text: str | None) -> tuple[int, str] | None:
+    """The time and the id a token of `cut` names. Raises InvalidInput for anything else."""
+    named = start(text)
+    if named is None:
+        return None
+    time, last = named
+    if not isinstance(last, str) or "\0" in last or time >= 2**63:
+        raise bad_token(text or "")
+    return time, last
+
+
+def cut(rows: Sequence[T], limit: int, last: Callable[[T], tuple[int, str]]) -> tuple[list[T], str | None]:
+    """A page of rows that the database has sorted, one more of which were asked for than it holds, and the next token."""
+    return list(rows[:limit]), token(last(rows[limit - 1])) if len(rows) > limit else None

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zaffre.services.tracking.experiments import ACTIVE, Experiments
+from zaffre.services.tracking.label_schemas import LabelSchemas
 from zaffre.services.tracking.logged_models import LoggedModels
+from zaffre.services.tracking.review_queues import ReviewQueues
 from zaffre.services.tracking.runs import Runs
 from zaffre.services.tracking.traces import Traces
 from zaffre.store.database import Database
@@ -17,7 +19,7 @@ PAGE = 1000
 
 
 class Tracking:
-    """`experiments`, `runs`, `models` and `traces` have everything; the methods here are what others than MLflow need.
+    """What it holds has everything; the methods here are what others than MLflow need.
 
     Those that take a unit are called inside `Database.write`, so that a job and its run are made in one transaction.
     """
@@ -28,6 +30,8 @@ class Tracking:
         self.runs = Runs(database, self.experiments)
         self.models = LoggedModels(database, self.experiments)
         self.traces = Traces(database, self.experiments)
+        self.label_schemas = LabelSchemas(database, self.experiments)
+        self.review_queues = ReviewQueues(database, self.experiments)
 
     def ensure_experiment(self, unit: Unit, scope: str, name: str) -> Experiment:
         """The active experiment of that name, made if there is none. Raises Conflict when it is deleted."""

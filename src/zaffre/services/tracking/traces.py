@@ -211,7 +211,7 @@ class Traces:
             experiment = self._experiments.named(unit, scope, experiment_id)
             named = until is None
             pks = (
-                store.keys(unit.conn, scope, experiment.pk, ids)
+                list(store.keys(unit.conn, scope, experiment.pk, ids).values())
                 if named
                 else store.older(unit.conn, experiment.pk, until or 0, most)
             )

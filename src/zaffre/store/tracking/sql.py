@@ -43,3 +43,17 @@ def ilike(conn: sa.Connection, column: sa.ColumnElement[Any], pattern: str) -> s
     if conn.dialect.name == "postgresql":
         return sa.func.lower(column).like(lowered, escape="")
     return sa.func.lower(column).like(lowered)
+
+
+def newest_first(
+    query: sa.Select[Any],
+    made: sa.ColumnElement[int],
+    id_: sa.ColumnElement[str],
+    after: tuple[int, str] | None,
+    limit: int,
+) -> sa.Select[Any]:
+    """Rows by the time they were made, the newest first, of one moment by their id; those behind the place `after`."""
+    if after is not None:
+        time, last = after
+        query = query.where((made < time) | ((made == time) & (id_ > last)))
+    return query.order_by(made.desc(), id_).limit(limit)

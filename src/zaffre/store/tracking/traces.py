@@ -154,11 +154,12 @@ def older(conn: sa.Connection, experiment: int, until: int, most: int | None) ->
     return list(conn.execute(query.order_by(_t.c.requested_at, _t.c.pk).limit(most)).scalars())
 
 
-def keys(conn: sa.Connection, scope: str, experiment: int | None, ids: Sequence[str]) -> list[int]:
-    found: list[int] = []
+def keys(conn: sa.Connection, scope: str, experiment: int, ids: Sequence[str]) -> dict[str, int]:
+    """The keys of those traces of the experiment that are there, by id."""
+    found: dict[str, int] = {}
     for piece in chunks(ids):
-        query = sa.select(_t.c.pk).where(_t.c.scope == scope, _t.c.id.in_(piece))
-        found += conn.execute(query if experiment is None else query.where(_t.c.experiment == experiment)).scalars()
+        query = sa.select(_t.c.id, _t.c.pk).where(_t.c.scope == scope, _t.c.id.in_(piece))
+        found |= {row.id: row.pk for row in conn.execute(query.where(_t.c.experiment == experiment))}
     return found
 
 
