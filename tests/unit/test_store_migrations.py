@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -162,6 +163,53 @@ def test_datasets_that_runs_read_before_are_searched_too(empty: Database) -> Non
         found = conn.execute(sa.select(columns.target, columns.name, columns.digest, columns.context)).all()
     expected = {(f"iris@{number}", "iris", str(number), "training" if number % 2 else None) for number in range(1203)}
     assert {tuple(row) for row in found} == {*expected, ("m-1", None, None, None)}
+
+
+def test_traces_of_older_rows_are_counted_and_searched(empty: Database) -> None:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+    _upgrade_to(empty, "0014")
+    message = Span(name="call", trace_id=b"t" * 16, span_id=b"s" * 8)
+    message.attributes.add(key="mlflow.llm.model").value.string_value = "m-1"
+    message.attributes.add(key="mlflow.llm.cost").value.string_value = '{"total_cost": 0.5}'
+    message.attributes.add(key="said").value.string_value = "nul \0 caf\u00e9"
+
+    def fill(conn: sa.Connection) -> None:
+        def insert(table: str, **values: object) -> None:
+            conn.execute(sa.insert(sa.table(table, *map(sa.column, values))).values(values))
+
+        insert("experiments", pk=1, scope="s", id="e", name="e", lifecycle="active", created_at=1, modified_at=1)
+        for pk, used in ((1, '{"input_tokens": 5, "total_tokens": 7.5}'), (2, "nothing"), (3, "[1]")):
+            insert("traces", pk=pk, scope="s", id=f"t{pk}", experiment=1, state="OK", requested_at=1, finalized=True)
+            insert("trace_labels", trace=pk, kind="metadata", key="mlflow.trace.tokenUsage", value=used)
+        for number in range(501):
+            insert("spans", trace=1, id=f"{number:03}", name="call", type="LLM", status="OK", started_ns=1,
+                   content=message.SerializeToString())  # fmt: skip
+        for number, kind, told in (
+            (1, "feedback", '{"value":true}'),
+            (2, "feedback", '{"value":"7"}'),
+            (3, "expectation", '{"serialized_value":{"value":"{\\"n\\": 4}"}}'),
+            (4, "feedback", "null"),
+        ):
+            insert("assessments", trace=1, id=f"a{number}", name="n", kind=kind, valid=True, created_at=1,
+                   modified_at=1, body=f'{{"{kind}":{told}}}')  # fmt: skip
+
+    empty.write_now(lambda unit: fill(unit.conn))
+    migrate.upgrade(empty.engine)
+    with empty.engine.connect() as conn:
+        t, s, a = tables.traces.c, tables.spans.c, tables.assessments.c
+        used = conn.execute(sa.select(t.input_tokens, t.output_tokens, t.total_tokens).order_by(t.pk)).all()
+        spans = conn.execute(
+            sa.select(s.model, s.provider, s.total_cost, sa.func.count()).group_by(s.model, s.provider, s.total_cost)
+        )
+        judged = conn.execute(sa.select(a.json, a.number).order_by(a.pk)).all()
+        contents = conn.execute(sa.select(tables.span_contents.c.message, tables.span_contents.c.text)).all()
+    assert [tuple(row) for row in used] == [(5.0, None, 7.5), (None, None, None), (None, None, None)]
+    assert [tuple(row) for row in spans] == [("m-1", None, 0.5, 501)]
+    assert [tuple(row) for row in judged] == [("true", 1.0), ('"7"', None), ('{"n": 4}', None), (None, None)]
+    assert len(contents) == 501 and {row.message for row in contents} == {message.SerializeToString()}
+    said = {json.loads(row.text)["attributes"]["said"] for row in contents}
+    assert said == {"nul \N{REPLACEMENT CHARACTER} caf\u00e9"}
 
 
 @pytest.mark.parametrize("first", ["logs", "deletes"])

@@ -27,7 +27,15 @@ def do(work: Coroutine[Any, Any, T]) -> T:
 
 
 def span(id_: str, name: str, **more: Any) -> Span:
-    given = {"parent": None, "type": "LLM", "status": "OK", "started_ns": 10**9, "ended_ns": 2 * 10**9, "content": b""}
+    given = {
+        "parent": None,
+        "type": "LLM",
+        "status": "OK",
+        "started_ns": 10**9,
+        "ended_ns": 2 * 10**9,
+        "message": b"",
+        "text": "{}",
+    }
     return Span(id=id_, name=name, **{**given, **more})
 
 

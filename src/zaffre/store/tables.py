@@ -16,15 +16,22 @@ from zaffre.store.review_tables import (
 )
 from zaffre.store.schema import Key, Time, metadata
 from zaffre.store.schema import pk as _pk
+from zaffre.store.trace_tables import assessments, span_contents, spans, trace_labels, trace_runs, traces
 
 # What other files of tables define, so that whoever has this one has them all.
 __all__ = [
+    "assessments",
     "label_schemas",
     "metadata",
     "review_queue_items",
     "review_queue_schemas",
     "review_queue_users",
     "review_queues",
+    "span_contents",
+    "spans",
+    "trace_labels",
+    "trace_runs",
+    "traces",
 ]
 
 # ---- ARM: one row a resource. `scope` is the workspace's id; for workspaces themselves `subscription/group`, in lower case.
@@ -230,75 +237,6 @@ run_links = sa.Table(
     sa.Column("name", sa.Text),
     sa.Column("digest", sa.Text),
     sa.Column("context", sa.Text),
-)
-
-# ---- traces: what a call of an application did, step by step
-traces = sa.Table(
-    "traces",
-    metadata,
-    _pk(),
-    sa.Column("scope", sa.Text, nullable=False),
-    sa.Column("id", sa.Text, nullable=False),
-    sa.Column("experiment", Key, sa.ForeignKey("experiments.pk"), nullable=False),
-    sa.Column("client_request_id", sa.Text),
-    sa.Column("state", sa.Text, nullable=False),  # MLflow's words: OK, ERROR, IN_PROGRESS, STATE_UNSPECIFIED
-    sa.Column("requested_at", Time, nullable=False),
-    sa.Column("duration", sa.BigInteger),  # milliseconds
-    sa.Column("request_preview", sa.Text),
-    sa.Column("response_preview", sa.Text),
-    sa.Column(
-        "finalized", sa.Boolean, nullable=False, default=False
-    ),  # its maker has said all of it; spans change no more
-    sa.UniqueConstraint("scope", "id"),
-    sa.Index("ix_traces_requested", "experiment", "requested_at", "pk"),
-)
-
-trace_labels = sa.Table(
-    "trace_labels",
-    metadata,
-    sa.Column("trace", Key, sa.ForeignKey("traces.pk", ondelete="CASCADE"), primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True),  # "tag", "metadata" or "prompt", whose key is name/version
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
-
-# Traces that belong to a run beside the one that made them; said by id, since a trace may arrive after it.
-trace_runs = sa.Table(
-    "trace_runs",
-    metadata,
-    sa.Column("scope", sa.Text, primary_key=True),
-    sa.Column("run", sa.Text, primary_key=True),
-    sa.Column("trace", sa.Text, primary_key=True),
-)
-
-spans = sa.Table(
-    "spans",
-    metadata,
-    sa.Column("trace", Key, sa.ForeignKey("traces.pk", ondelete="CASCADE"), primary_key=True),
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("parent", sa.Text),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("type", sa.Text, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),  # OpenTelemetry's: UNSET, OK, ERROR
-    sa.Column("started_ns", sa.BigInteger, nullable=False),
-    sa.Column("ended_ns", sa.BigInteger),
-    sa.Column("content", sa.LargeBinary, nullable=False),  # OpenTelemetry's own message, as it came
-)
-
-assessments = sa.Table(
-    "assessments",
-    metadata,
-    _pk(),
-    sa.Column("trace", Key, sa.ForeignKey("traces.pk", ondelete="CASCADE"), nullable=False),
-    sa.Column("id", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),  # "feedback", "expectation" or "issue"
-    sa.Column("value", sa.Text),  # as searches compare it
-    sa.Column("valid", sa.Boolean, nullable=False, default=True),
-    sa.Column("body", sa.Text, nullable=False),  # MLflow's message
-    sa.Column("created_at", Time, nullable=False),
-    sa.Column("modified_at", Time, nullable=False),
-    sa.UniqueConstraint("trace", "id"),
 )
 
 # ---- jobs: the submitted body and the plan; everything a reader of runs asks for is in `runs`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -15,6 +16,7 @@ from zaffre.protocols.mlflow.refusals import missing
 from zaffre.protocols.mlflow.shape import number
 from zaffre.runtime import Runtime, from_iso, iso
 from zaffre.services.tracking.correlation import JEFFREYS, Counts, npmi
+from zaffre.services.tracking.counted import judged
 from zaffre.services.tracking.traces import STATES, NewTrace
 from zaffre.store.tracking.traces import Assessment, Trace
 
@@ -87,12 +89,9 @@ def assessment(given: requests.Assessment, trace: str, runtime: Runtime) -> Asse
         raise missing("assessment.assessment_name")
     kind, value = _value(given)
     if kind == "expectation" and isinstance(value, (dict, list)) and "value" in (given.expectation or {}):
-        text = msgspec.json.encode(value).decode()
+        text = json.dumps(value, ensure_ascii=False)  # with the blanks that MLflow has, since filters name the text
         told = {"serialized_value": {"serialization_format": "JSON_FORMAT", "value": text}}
-        given, value = (
-            msgspec.structs.replace(given, expectation=told),
-            text,
-        )  # MLflow's word for what is no plain value
+        given = msgspec.structs.replace(given, expectation=told)  # MLflow's word for what is no plain value
     now = runtime.now()
     made = _milliseconds(given.create_time, "create_time") if given.create_time else now
     body = {
@@ -107,8 +106,8 @@ def assessment(given: requests.Assessment, trace: str, runtime: Runtime) -> Asse
         id=body["assessment_id"],
         name=given.assessment_name,
         kind=kind,
-        value=_searched(value),
         valid=given.valid,
+        **_compared(value),
         body=body,
         created_at=made,
         modified_at=now,
@@ -131,9 +130,9 @@ def changed(asked: requests.UpdateAssessment) -> Callable[[Assessment, int], Ass
         if any(kind != held.kind for kind in kinds):
             raise InvalidInput(f"The assessment is of the kind {held.kind}, which cannot change.", target=kinds[0])
         body = {**held.body, **given, "last_update_time": _time(now)}
-        value = _searched((given[held.kind] or {}).get("value")) if held.kind in given else held.value
+        compared = _compared(_told(held.kind, given[held.kind] or {})) if held.kind in given else {}
         return msgspec.structs.replace(
-            held, name=body["assessment_name"], value=value, valid=body["valid"], body=body, modified_at=now
+            held, name=body["assessment_name"], valid=body["valid"], body=body, modified_at=now, **compared
         )
 
     return change
@@ -144,16 +143,27 @@ def _value(given: requests.Assessment) -> tuple[str, Any]:
     if len(held) != 1:
         raise InvalidInput(f"Field 'assessment': expected one of {', '.join(KINDS)}.", target="assessment")
     kind, message = held[0]
-    if kind == "expectation" and "serialized_value" in message:
-        return kind, (message["serialized_value"] or {}).get("value")
-    return kind, message.get("value")
+    return kind, _told(kind, message)
 
 
-def _searched(value: Any) -> str | None:
-    """As a filter compares it: texts as they are, anything else as JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    return msgspec.json.encode(value).decode()
+def _told(kind: str, message: Document) -> Any:
+    if kind != "expectation" or "serialized_value" not in message:
+        return message.get("value")
+    text = (message["serialized_value"] or {}).get("value")
+    try:
+        return msgspec.json.decode(text) if isinstance(text, str) else None
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidInput(
+            "Field 'assessment.expectation.serialized_value.value': expected JSON.", target="serialized_value"
+        ) from None
+
+
+def _compared(value: Any) -> Document:
+    """What filters compare, texts as they are and anything else as JSON; the same as JSON; and as a number."""
+    if value is None:
+        return {"value": None, "json": None, "number": None}
+    text = json.dumps(value, ensure_ascii=False)  # with the blanks that MLflow has, since filters name the text
+    return {"value": value if isinstance(value, str) else text, "json": text, "number": judged(value)}
 
 
 def state(given: str | int, field: str) -> str:

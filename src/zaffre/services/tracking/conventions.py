@@ -11,20 +11,28 @@ from dataclasses import dataclass
 from typing import Any
 
 TYPE, INPUTS, OUTPUTS, USAGE = "mlflow.spanType", "mlflow.spanInputs", "mlflow.spanOutputs", "mlflow.chat.tokenUsage"
+MODEL, PROVIDER, COST = "mlflow.llm.model", "mlflow.llm.provider", "mlflow.llm.cost"
 INPUT_TOKENS, OUTPUT_TOKENS, TOTAL_TOKENS = "input_tokens", "output_tokens", "total_tokens"
+CACHE_READ, CACHE_CREATION = "cache_read_input_tokens", "cache_creation_input_tokens"
 
 
 @dataclass(frozen=True)
 class Convention:
-    """One library's names. `kinds` are its words for MLflow's span types; of several names the first that is there counts."""
+    """One library's names. `kinds` are its words for MLflow's span types; of several names the first that is there counts.
+
+    `inputs` and `outputs` are patterns, since some libraries number their messages.
+    """
 
     kind: str
     kinds: Mapping[str, str]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     tokens: Mapping[str, str]  # by MLflow's name
+    models: tuple[str, ...]
+    providers: tuple[str, ...]
 
 
+_GENERATIVE_MODELS = ("gen_ai.response.model", "gen_ai.request.model")
 CONVENTIONS = (
     Convention(
         kind="gen_ai.operation.name",
@@ -40,7 +48,14 @@ CONVENTIONS = (
         },
         inputs=(r"gen_ai\.input\.messages", r"gen_ai\.tool\.call\.arguments"),
         outputs=(r"gen_ai\.output\.messages", r"gen_ai\.tool\.call\.result"),
-        tokens={INPUT_TOKENS: "gen_ai.usage.input_tokens", OUTPUT_TOKENS: "gen_ai.usage.output_tokens"},
+        tokens={
+            INPUT_TOKENS: "gen_ai.usage.input_tokens",
+            OUTPUT_TOKENS: "gen_ai.usage.output_tokens",
+            CACHE_READ: "gen_ai.usage.cache_read.input_tokens",
+            CACHE_CREATION: "gen_ai.usage.cache_creation.input_tokens",
+        },
+        models=_GENERATIVE_MODELS,
+        providers=("gen_ai.provider.name", "gen_ai.system"),
     ),
     Convention(
         kind="openinference.span.kind",
@@ -64,7 +79,11 @@ CONVENTIONS = (
             INPUT_TOKENS: "llm.token_count.prompt",
             OUTPUT_TOKENS: "llm.token_count.completion",
             TOTAL_TOKENS: "llm.token_count.total",
+            CACHE_READ: "llm.token_count.prompt_details.cache_read",
+            CACHE_CREATION: "llm.token_count.prompt_details.cache_write",
         },
+        models=("llm.model_name", "embedding.model_name"),
+        providers=("llm.provider",),
     ),
     Convention(
         kind="traceloop.span.kind",
@@ -76,6 +95,8 @@ CONVENTIONS = (
             OUTPUT_TOKENS: "gen_ai.usage.completion_tokens",
             TOTAL_TOKENS: "llm.usage.total_tokens",
         },
+        models=_GENERATIVE_MODELS,
+        providers=("gen_ai.system",),
     ),
 )
 
@@ -109,9 +130,15 @@ def _first(patterns: tuple[str, ...], attributes: Mapping[str, Any]) -> Any:
     return None
 
 
+def _named(names: tuple[str, ...], attributes: Mapping[str, Any]) -> Any:
+    return next((attributes[name] for name in names if name in attributes), None)
+
+
 _FINDERS: dict[str, Callable[[Convention, Mapping[str, Any]], Any]] = {
     TYPE: _kind,
     INPUTS: lambda one, attributes: _first(one.inputs, attributes),
     OUTPUTS: lambda one, attributes: _first(one.outputs, attributes),
     USAGE: _tokens,
+    MODEL: lambda one, attributes: _named(one.models, attributes),
+    PROVIDER: lambda one, attributes: _named(one.providers, attributes),
 }

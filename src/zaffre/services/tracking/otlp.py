@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from zaffre.errors import InvalidInput, Unprocessable
-from zaffre.services.tracking import conventions
+from zaffre.services.tracking import conventions, span_text
+from zaffre.services.tracking.counted import COSTS, figures
+from zaffre.services.tracking.span_text import clean, decoded, plain, python, searched
 from zaffre.services.tracking.traces import Arrived
 from zaffre.store.tracking.traces import Span
 
@@ -74,7 +77,7 @@ def as_document(content: bytes) -> dict[str, Any]:
 
     message = Message()
     message.ParseFromString(content)
-    attributes = {one.key: _python(one.value) for one in message.attributes}
+    attributes = {one.key: python(one.value) for one in message.attributes}
     attributes.setdefault(_TRACE_ID, f"tr-{message.trace_id.hex()}")
     return {
         "trace_id": base64.b64encode(message.trace_id).decode(),
@@ -87,7 +90,7 @@ def as_document(content: bytes) -> dict[str, Any]:
             {
                 "name": one.name,
                 "time_unix_nano": one.time_unix_nano,
-                "attributes": {held.key: _plain(_python(held.value)) for held in one.attributes},
+                "attributes": {held.key: plain(python(held.value)) for held in one.attributes},
             }
             for one in message.events
         ],
@@ -95,7 +98,7 @@ def as_document(content: bytes) -> dict[str, Any]:
             "code": f"STATUS_CODE_{_STATUSES.get(message.status.code, 'UNSET')}",
             "message": message.status.message,
         },
-        "attributes": {key: json.dumps(_plain(value), ensure_ascii=False) for key, value in attributes.items()},
+        "attributes": {key: json.dumps(plain(value), ensure_ascii=False) for key, value in attributes.items()},
     }
 
 
@@ -111,7 +114,7 @@ def _of_resource(resource: Any) -> list[Message]:
 
 def _tell(span: Message) -> None:
     """Add what other libraries' attributes say in MLflow's own."""
-    attributes = {one.key: _python(one.value) for one in span.attributes}
+    attributes = {one.key: python(one.value) for one in span.attributes}
     for name, value in list(conventions.told(attributes)):
         _fill(span.attributes.add(key=name).value, value)
 
@@ -120,7 +123,7 @@ def _tokens(messages: list[Message]) -> dict[str, int]:
     """What the spans used of a model's tokens, all together."""
     total: dict[str, int] = {}
     for message in messages:
-        used = _decoded(_attribute(message, conventions.USAGE))
+        used = decoded(_attribute(message, conventions.USAGE))
         for name, count in used.items() if isinstance(used, dict) else ():
             if isinstance(count, int):
                 total[name] = total.get(name, 0) + count
@@ -132,8 +135,8 @@ def _arrived(trace: str, messages: list[Message]) -> Arrived:
     metadata: dict[str, str] = {}
     for message in messages:
         for attribute in message.attributes:
-            if attribute.key in _METADATA and (value := _python(attribute.value)):
-                metadata.setdefault(_METADATA[attribute.key], _clean(str(value)))
+            if attribute.key in _METADATA and (value := python(attribute.value)):
+                metadata.setdefault(_METADATA[attribute.key], clean(str(value)))
     return Arrived(
         trace=trace,
         spans=[_span(one) for one in messages],
@@ -145,58 +148,36 @@ def _arrived(trace: str, messages: list[Message]) -> Arrived:
 
 
 def _span(message: Message) -> Span:
+    attributes = {one.key: python(one.value) for one in message.attributes}
     return Span(
         id=message.span_id.hex(),
         parent=message.parent_span_id.hex() or None,
-        name=_clean(message.name),
-        type=_clean(str(_decoded(_attribute(message, conventions.TYPE)) or "UNKNOWN")),
+        name=clean(message.name),
+        type=_named(attributes, conventions.TYPE) or "UNKNOWN",
         status=_STATUSES.get(message.status.code, "UNSET"),
         started_ns=_bounded(message.start_time_unix_nano),
         ended_ns=_bounded(message.end_time_unix_nano) or None,
-        content=message.SerializeToString(),
+        model=_named(attributes, conventions.MODEL),
+        provider=_named(attributes, conventions.PROVIDER),
+        message=message.SerializeToString(),
+        text=span_text.text(message, attributes),
+        **figures(COSTS, decoded(attributes.get(conventions.COST))),
     )
 
 
+def _named(attributes: Mapping[str, Any], key: str) -> str | None:
+    value = searched(attributes.get(key))
+    return str(value) if value else None
+
+
 def _attribute(message: Message, key: str) -> Any:
-    return next((_python(one.value) for one in message.attributes if one.key == key), None)
+    return next((python(one.value) for one in message.attributes if one.key == key), None)
 
 
 def _preview(message: Message | None, key: str) -> str | None:
     """What went in or came out, as JSON."""
-    value = None if message is None else _decoded(_attribute(message, key))
-    return None if value is None else _clean(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _decoded(value: Any) -> Any:
-    """MLflow's older clients send its attributes as texts of JSON."""
-    if not isinstance(value, str) or value[:1] not in ("{", "[", '"'):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
-def _python(value: Any) -> Any:
-    """OpenTelemetry's AnyValue."""
-    kind = value.WhichOneof("value")
-    if kind == "kvlist_value":
-        return {one.key: _python(one.value) for one in value.kvlist_value.values}
-    if kind == "array_value":
-        return [_python(one) for one in value.array_value.values]
-    return None if kind is None else getattr(value, kind)
-
-
-def _plain(value: Any) -> Any:
-    """The same, with bytes as texts, which is all that JSON has."""
-    match value:
-        case bytes():
-            return base64.b64encode(value).decode()
-        case dict():
-            return {key: _plain(one) for key, one in value.items()}
-        case list():
-            return [_plain(one) for one in value]
-    return value
+    value = None if message is None else decoded(_attribute(message, key))
+    return None if value is None else clean(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def _fill(message: Any, value: Any) -> None:
@@ -216,10 +197,6 @@ def _fill(message: Any, value: Any) -> None:
                 _fill(message.array_value.values.add(), one)
         case _:
             message.string_value = str(value)
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL keeps
 
 
 def _bounded(nanoseconds: int) -> int:

@@ -13,6 +13,7 @@ from zaffre.errors import InvalidInput, NotFound
 from zaffre.services.artifact_uris import ARTIFACT_SCHEME
 from zaffre.services.tracking import filters, paging
 from zaffre.services.tracking.correlation import Counts
+from zaffre.services.tracking.counted import tokens
 from zaffre.services.tracking.experiments import Experiments
 from zaffre.store.database import Database
 from zaffre.store.tracking import trace_search
@@ -78,6 +79,7 @@ class Traces:
                 request_preview=new.request_preview,
                 response_preview=new.response_preview,
                 finalized=True,
+                **tokens(new.metadata.get(TOKENS)),
             )
             store.set_labels(unit, pk, TAG, {ARTIFACTS_TAG: _artifacts(experiment, new.id), **new.tags})
             store.set_labels(unit, pk, METADATA, new.metadata)
@@ -112,6 +114,7 @@ class Traces:
                 requested_at=held.requested_at,
                 duration=ended_at - held.requested_at,
                 finalized=True,
+                **tokens(metadata.get(TOKENS)),
             )
             store.set_labels(unit, held.pk, TAG, tags)
             store.set_labels(unit, held.pk, METADATA, metadata)
@@ -290,9 +293,11 @@ class Traces:
             if root is not None:
                 values |= {"request_preview": _short(one.request), "response_preview": _short(one.response)}
                 tags[NAME_TAG] = root.name
-            pk = store.put(unit, scope, one.trace, experiment.pk, **values)
             held_metadata = store.whole(unit.conn, [held])[0].metadata if held is not None else {}
-            store.set_labels(unit, pk, METADATA, _with_tokens(held_metadata, one))
+            metadata = _with_tokens(held_metadata, one)
+            values |= tokens(metadata.get(TOKENS))
+            pk = store.put(unit, scope, one.trace, experiment.pk, **values)
+            store.set_labels(unit, pk, METADATA, metadata)
         else:
             pk = held.pk
         if held is None:

@@ -19,6 +19,7 @@ TAG, METADATA, PROMPT = "tag", "metadata", "prompt"
 _t = tables.traces
 _labels = tables.trace_labels
 _spans = tables.spans
+_contents = tables.span_contents
 _assessments = tables.assessments
 _e = tables.experiments
 _runs = tables.trace_runs
@@ -29,12 +30,14 @@ _LABEL_TYPES = ("bigint", "text", "text", "text")
 
 
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
-    """`body` is MLflow's message; `value` is what searches compare."""
+    """`body` is MLflow's message; `value` is what searches compare, `json` and `number` what is counted by."""
 
     id: str
     name: str
     kind: str
     value: str | None
+    json: str | None = None
+    number: float | None = None
     valid: bool
     body: dict[str, Any]
     created_at: int
@@ -61,7 +64,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """`content` is OpenTelemetry's message; the rest is what is searched by."""
+    """`message` is OpenTelemetry's own; the rest is what is searched and counted by. Costs in US dollars."""
 
     id: str
     parent: str | None
@@ -70,9 +73,17 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     started_ns: int
     ended_ns: int | None
-    content: bytes
+    model: str | None = None
+    provider: str | None = None
+    input_cost: float | None = None
+    output_cost: float | None = None
+    total_cost: float | None = None
+    message: bytes
+    text: str
 
 
+_CONTENTS = ("message", "text")
+_COUNTED = tuple(name for name in Span.__struct_fields__ if name not in ("id", *_CONTENTS))
 _FIELDS = tuple(name for name in Trace.__struct_fields__ if name not in ("tags", "metadata", "assessments"))
 COLUMNS = tuple(_e.c.id.label("experiment_id") if name == "experiment_id" else _t.c[name] for name in _FIELDS)
 _SELECT = sa.select(*COLUMNS).join(_e, _e.c.pk == _t.c.experiment)
@@ -166,19 +177,21 @@ def keys(conn: sa.Connection, scope: str, experiment: int, ids: Sequence[str]) -
 # ---- spans
 def put_spans(unit: Unit, pk: int, spans: Sequence[Span]) -> None:
     """Add spans; one that is sent again, perhaps when it has ended, takes its own place."""
-    rows = [{"trace": pk, **msgspec.structs.asdict(span)} for span in spans]
-    statement = insert_into(unit.conn, _spans)
-    changed = {name: statement.excluded[name] for name in Span.__struct_fields__ if name != "id"}
-    unit.conn.execute(statement.on_conflict_do_update(index_elements=["trace", "id"], set_=changed), rows)
+    for table, names in ((_spans, _COUNTED), (_contents, _CONTENTS)):
+        rows = [{"trace": pk, "id": span.id, **{name: getattr(span, name) for name in names}} for span in spans]
+        statement = insert_into(unit.conn, table)
+        changed = {name: statement.excluded[name] for name in names}
+        unit.conn.execute(statement.on_conflict_do_update(index_elements=["trace", "id"], set_=changed), rows)
 
 
 def spans(conn: sa.Connection, pks: Sequence[int]) -> dict[int, list[bytes]]:
     """The spans of traces as they came, in the order they began."""
     found: dict[int, list[bytes]] = {pk: [] for pk in pks}
     for piece in chunks(pks):
-        query = sa.select(_spans.c.trace, _spans.c.content).where(_spans.c.trace.in_(piece))
-        for trace, content in conn.execute(query.order_by(_spans.c.started_ns, _spans.c.id)):
-            found[trace].append(content)
+        query = sa.select(_spans.c.trace, _contents.c.message).where(_spans.c.trace.in_(piece))
+        same = sa.and_(_contents.c.trace == _spans.c.trace, _contents.c.id == _spans.c.id)
+        for trace, message in conn.execute(query.join(_contents, same).order_by(_spans.c.started_ns, _spans.c.id)):
+            found[trace].append(message)
     return found
 
 
