@@ -36,15 +36,49 @@ BESIDE = (
     ("uploadRunArtifact", "POST", "/ajax-api/2.0/mlflow/upload-artifact"),
     ("proxyToGateway", "GET", "/ajax-api/2.0/mlflow/gateway-proxy"),
     ("proxyToGateway", "POST", "/ajax-api/2.0/mlflow/gateway-proxy"),
+    # what judges and optimizers of mlflow 3 ask where a model is named `gateway:/…`
+    ("invokeGatewayEndpoint", "POST", "/gateway/{endpoint_name}/mlflow/invocations"),
+    ("listGatewayModels", "GET", "/gateway/mlflow/v1/models"),
+    ("completeGatewayChat", "POST", "/gateway/mlflow/v1/chat/completions"),
+    ("askGatewayTypesafe", "POST", "/gateway/typesafe/v1/systemone"),
     # azureml-mlflow's own
     ("getRunDataStatus", "GET", "/api/2.0/preview/mlflow/runs/get-run-data-status"),
     ("logBatchAsync", "POST", "/api/2.0/preview/mlflow/runs/log-batch-async"),
+)
+# mlflow 3.15's registry of MCP servers, which no descriptor names either; a name is one part of the path, its slashes encoded.
+_MCP = "/api/3.0/mlflow/mcp-servers"
+_SERVER, _VERSION = f"{_MCP}/{{name}}", f"{_MCP}/{{name}}/versions/{{version}}"
+_ENDPOINT = f"{_SERVER}/endpoints/{{endpoint_id}}"
+MCP = (
+    ("createMcpServer", "POST", _MCP),
+    ("searchMcpServers", "GET", _MCP),
+    ("getMcpServer", "GET", _SERVER),
+    ("updateMcpServer", "PATCH", _SERVER),
+    ("deleteMcpServer", "DELETE", _SERVER),
+    ("setMcpServerTag", "POST", f"{_SERVER}/tags"),
+    ("deleteMcpServerTag", "DELETE", f"{_SERVER}/tags/{{key}}"),
+    ("setMcpServerAlias", "POST", f"{_SERVER}/aliases"),
+    ("getMcpServerVersionByAlias", "GET", f"{_SERVER}/aliases/{{alias}}"),
+    ("deleteMcpServerAlias", "DELETE", f"{_SERVER}/aliases/{{alias}}"),
+    ("createMcpServerVersion", "POST", f"{_SERVER}/versions"),
+    ("searchMcpServerVersions", "GET", f"{_SERVER}/versions"),
+    ("getMcpServerVersion", "GET", _VERSION),
+    ("updateMcpServerVersion", "PATCH", _VERSION),
+    ("deleteMcpServerVersion", "DELETE", _VERSION),
+    ("setMcpServerVersionTag", "POST", f"{_VERSION}/tags"),
+    ("deleteMcpServerVersionTag", "DELETE", f"{_VERSION}/tags/{{key}}"),
+    ("createMcpAccessEndpoint", "POST", f"{_SERVER}/endpoints"),
+    ("searchMcpServerEndpoints", "GET", f"{_SERVER}/endpoints"),
+    ("searchMcpAccessEndpoints", "GET", f"{_MCP}/endpoints"),
+    ("getMcpAccessEndpoint", "GET", _ENDPOINT),
+    ("updateMcpAccessEndpoint", "PATCH", _ENDPOINT),
+    ("deleteMcpAccessEndpoint", "DELETE", _ENDPOINT),
 )
 Operation = tuple[str, str, str]
 
 
 def main() -> None:
-    found = dict.fromkeys((*_known(), *_described(), *BESIDE))
+    found = dict.fromkeys((*_known(), *_described(), *BESIDE, *MCP))
     with TABLE.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("operation", "verb", "path"))
