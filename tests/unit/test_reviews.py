@@ -75,6 +75,9 @@ def test_many_at_once_make_one_queue_of_a_user_and_one_default_question(tracking
     assert _count(tracking, tables.review_queue_users) == 1
     lists = all_of(*(tracking.label_schemas.listing("s", "0", None, 10) for _ in range(10)))
     assert not _failed(lists) and _count(tracking, tables.label_schemas) == 1
+    default = do(tracking.label_schemas.by_name("s", "0", "Feedback"))
+    with pytest.raises(InvalidInput, match="default question"):
+        do(tracking.label_schemas.delete(ME, "s", default.id))
     made = all_of(*(tracking.review_queues.create(ME, "s", NewQueue(experiment_id="0", name=name, type=CUSTOM))
                     for name in ("team", "TEAM") * 5))  # fmt: skip
     assert len([one for one in made if isinstance(one, Queue)]) == 1
