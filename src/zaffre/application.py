@@ -71,6 +71,7 @@ from zaffre.services.connections import Connections
 from zaffre.services.curated import Environments
 from zaffre.services.datastores import Datastores
 from zaffre.services.diagnosis import Diagnosis
+from zaffre.services.direct_artifacts import DirectArtifacts
 from zaffre.services.endpoints import ENDPOINT, Endpoints
 from zaffre.services.groups import ResourceGroups
 from zaffre.services.history import History
@@ -222,7 +223,14 @@ class Application:
                     history.ArtifactHandlers(settings, RunArtifacts(database, workspaces, blobs), blobs),
                     data,
                 ),
-                *mlflow.routes(settings, tracking, models, blobs, Webhooks(database, vault, sender)),
+                *mlflow.routes(
+                    settings,
+                    tracking,
+                    models,
+                    blobs,
+                    DirectArtifacts(runtime, workspaces, blobs),
+                    Webhooks(database, vault, sender),
+                ),
                 *registry_routes(settings, registries),
                 *upkeep.routes(garbage.collect),
                 *imports.routes(Imports(database, tracking, models)),
@@ -256,7 +264,9 @@ class Application:
         self.maintenance = Maintenance(settings, database, garbage, tokens)
         self.bell = BellSocket(bell, self.jobs.ring)
         nginx = find_nginx(os.environ.get("ZAFFRE_NGINX")) if settings.edge else None
-        edge = EdgeController(database, vault, settings.edge_folder, listen, nginx, link.edge_changed, node)
+        edge = EdgeController(
+            database, vault, settings.edge_folder, listen, settings.objects, nginx, link.edge_changed, node
+        )
         self.endpoints = EndpointController(
             database, edge, ServingPlans(settings, workspaces, blobs, ready), settings.deployments, node
         )

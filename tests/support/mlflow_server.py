@@ -20,6 +20,7 @@ from zaffre.runtime import Runtime
 from zaffre.services import kinds
 from zaffre.services.access import Principal
 from zaffre.services.blobs import Blobs
+from zaffre.services.direct_artifacts import DirectArtifacts
 from zaffre.services.keys import ApiKeys
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.places import Places
@@ -66,7 +67,14 @@ class MlflowServer:
         webhooks = Webhooks(self.database, vault, self.sender)
         self.asked: list[tuple[str, str, int]] = []
         gateway = Gateway(
-            mlflow.routes(self.settings, self.tracking, self.models, self.blobs, webhooks),
+            mlflow.routes(
+                self.settings,
+                self.tracking,
+                self.models,
+                self.blobs,
+                DirectArtifacts(runtime, self.workspaces, self.blobs),
+                webhooks,
+            ),
             [],
             {"mlflow": mlflow.error_form},
             self.tokens,

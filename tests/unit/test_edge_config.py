@@ -37,7 +37,7 @@ def plan(count: int = 2) -> EdgePlan:
                 name=name, auth="key" if number % 2 else "token", keys=keys, weights=weights, deployments=deployments
             )
         )
-    return EdgePlan(listen=("127.0.0.1:18443",), endpoints=tuple(endpoints))
+    return EdgePlan(objects="/srv/objects", listen=("127.0.0.1:18443",), endpoints=tuple(endpoints))
 
 
 def accepted(folder: Path) -> bool:
@@ -66,8 +66,12 @@ def test_words_of_nginx_may_be_names(tmp_path: Path) -> None:
         )
         for name in names
     )
-    files = render(EdgePlan(listen=("127.0.0.1:18443",), endpoints=endpoints), find_nginx())
-    write_edge(tmp_path / "edge", EdgePlan(listen=("127.0.0.1:18443",), endpoints=endpoints), find_nginx())
+    files = render(EdgePlan(objects="/srv/objects", listen=("127.0.0.1:18443",), endpoints=endpoints), find_nginx())
+    write_edge(
+        tmp_path / "edge",
+        EdgePlan(objects="/srv/objects", listen=("127.0.0.1:18443",), endpoints=endpoints),
+        find_nginx(),
+    )
     assert accepted(tmp_path / "edge")
     assert "\n  default key;" not in files["endpoints.conf"]
 

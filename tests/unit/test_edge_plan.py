@@ -15,7 +15,7 @@ def endpoint(name: str = "ep1", **more: Any) -> Endpoint:
 
 
 def check(*endpoints: Endpoint, listen: tuple[str, ...] = ("127.0.0.1:8443", "[::1]:8443")) -> None:
-    check_plan(EdgePlan(listen=listen, endpoints=endpoints))
+    check_plan(EdgePlan(objects="/srv/objects", listen=listen, endpoints=endpoints))
 
 
 def test_a_usual_plan_passes() -> None:

@@ -39,6 +39,7 @@ class EdgeController:
         vault: Vault,
         folder: Path,
         listen: tuple[str, ...],
+        objects: Path,
         nginx: NginxBinary | None,
         announce: Announce,
         node: str,
@@ -49,6 +50,7 @@ class EdgeController:
         self._vault = vault
         self._folder = folder
         self._listen = listen
+        self._objects = objects
         self._nginx = nginx
         self._announce = announce
         self._numbers = itertools.count(1)
@@ -93,7 +95,7 @@ class EdgeController:
         for row in resources.in_states(conn, ENDPOINT, LIVING):
             deployments = below.get((row.scope, resources.key(row.name)), [])
             endpoints.append(self._endpoint(conn, row, deployments))
-        return EdgePlan(listen=self._listen, endpoints=tuple(endpoints))
+        return EdgePlan(listen=self._listen, objects=str(self._objects), endpoints=tuple(endpoints))
 
     def _endpoint(self, conn: sa.Connection, row: Row, deployments: list[Row]) -> Endpoint:
         properties = row.body["properties"]

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from zaffre.edge.binary import NginxBinary
 from zaffre.edge.errors import EdgeError
-from zaffre.edge.files import write_private
+from zaffre.edge.files import link_to, write_private
 from zaffre.edge.plan import EdgePlan, check_plan
 from zaffre.edge.scoring import render_classes, render_endpoints, render_keys
 
+OBJECTS = "files/_zf/objects"
+"""Where nginx finds the stored bytes: below the `root` of its location, under the location's own name."""
 MAIN_FILE = "nginx.conf"
 """Written last: when it is there, what it includes is there too."""
 
@@ -25,6 +27,7 @@ def write_edge(folder: Path, plan: EdgePlan, nginx: NginxBinary) -> bool:
 
     Raises `PlanError` before anything is written, and `OSError` when the folder cannot be written.
     """
+    link_to(folder / OBJECTS, plan.objects)
     return write_files(folder, render(plan, nginx))
 
 

@@ -1,7 +1,18 @@
-"""Writing a file that must never be seen half written, nor by anybody else."""
+"""Writing files and links that must never be seen half written, nor files by anybody else."""
 
 import os
 from pathlib import Path
+
+
+def link_to(path: Path, target: str) -> None:
+    """Let `path` be a link to `target`, by rename where it is one to something else."""
+    if path.is_symlink() and str(path.readlink()) == target:
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.rename(path)
 
 
 def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -53,10 +53,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 class EdgePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything nginx's files are made of. `listen` holds the supervisor's addresses, as `127.0.0.1:8443` or
-    `[::1]:8443`.
+    `[::1]:8443`; `objects` is the folder of stored bytes, which nginx sends where the application says so.
     """
 
     listen: tuple[str, ...]
+    objects: str
     endpoints: tuple[Endpoint, ...] = ()
     workers: int = 1
 

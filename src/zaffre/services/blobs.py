@@ -196,6 +196,14 @@ class Blobs:
         made_of = [(piece.id, piece.part.size) for piece in pieces]
         return await self._record(account, container, name, stored, content, metadata, conditions, made_of)
 
+    async def forget_blocks(self, account: str, container: str, name: str, prefix: str) -> None:
+        """Drop the blocks staged for the blob whose ids begin with `prefix`."""
+
+        def work(unit: Unit) -> None:
+            rows.unstage(unit, _container(unit.conn, account, container).pk, name, prefix)
+
+        await self._database.write(work)
+
     async def copy_of(
         self,
         account: str,

@@ -6,18 +6,17 @@ The bytes go by the Blob protocol. An artifact exists when its blob does; asking
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
 import msgspec
 import sqlalchemy as sa
 
 from zaffre.errors import InvalidInput, NotFound, NotServed, ZaffreError
-from zaffre.services import sas
 from zaffre.services.artifact_uris import OTHER_CONTAINERS, RUN_ORIGIN, in_container
 from zaffre.services.blobs import Blobs, check_name
 from zaffre.services.conditions import REPLACES, REPLACES_MARK
 from zaffre.services.places import Place
-from zaffre.services.workspaces import STORAGE_SUFFIX, Workspace, Workspaces
+from zaffre.services.signed_links import READ, WRITE, signed_address
+from zaffre.services.workspaces import Workspace, Workspaces
 from zaffre.store.blobs import Blob
 from zaffre.store.database import Database
 from zaffre.store.tracking import models, runs
@@ -96,12 +95,12 @@ class RunArtifacts:
     async def read_link(self, workspace: Workspace, folder: Folder, path: str) -> Link:
         """Where the artifact is fetched. Raises NotFound when there is none."""
         blob = await self.blob(folder, path)
-        return self._link(await self._workspaces.account_key(workspace), folder, folder.relative(blob.name), "r")
+        return self._link(await self._workspaces.account_key(workspace), folder, folder.relative(blob.name), READ)
 
     async def read_links(self, workspace: Workspace, folder: Folder, blobs: Sequence[Blob]) -> list[Link]:
         """Where each of `blobs`, a page of the folder's listing, is fetched."""
         key = await self._workspaces.account_key(workspace)
-        return [self._link(key, folder, folder.relative(blob.name), "r") for blob in blobs]
+        return [self._link(key, folder, folder.relative(blob.name), READ) for blob in blobs]
 
     async def write_links(
         self, workspace: Workspace, folder: Folder, paths: Sequence[str]
@@ -129,7 +128,7 @@ class RunArtifacts:
         key = await self._workspaces.account_key(workspace)
         found: dict[str, Link] = {}
         for path, place in good.items():
-            link = self._link(key, folder, path, "rcw")
+            link = self._link(key, folder, path, WRITE)
             try:
                 held = await self._blobs.properties(place.account, place.container, place.path)
             except NotFound:
@@ -141,9 +140,7 @@ class RunArtifacts:
     def _link(self, key: str, folder: Folder, path: str, permissions: str) -> Link:
         place = _inside(folder, path)
         expiry = self._database.runtime.now() + LINK_HOURS * 3_600_000
-        query = sas.service_sas(place.account, key, place.container, place.path, permissions=permissions, expiry=expiry)
-        address = f"/{place.account}{STORAGE_SUFFIX}/{place.container}/{quote(place.path)}?{query}"
-        return Link(path=path, address=address)
+        return Link(path=path, address=signed_address(place, key, permissions=permissions, expiry=expiry))
 
 
 def _inside(folder: Folder, path: str) -> Place:

@@ -209,8 +209,10 @@ def staged(conn: sa.Connection, container_pk: int, name: str) -> dict[str, Block
     return {id_: Block(id=id_, sha256=sha256, size=size) for id_, sha256, size in rows}
 
 
-def unstage(unit: Unit, container_pk: int, name: str) -> None:
-    unit.conn.execute(sa.delete(_k).where(_k.c.container == container_pk, _k.c.name == name))
+def unstage(unit: Unit, container_pk: int, name: str, prefix: str = "") -> None:
+    """Forget the blocks staged for a blob whose ids begin with `prefix`."""
+    begins = sa.func.substr(_k.c.block, 1, len(prefix)) == prefix
+    unit.conn.execute(sa.delete(_k).where(_k.c.container == container_pk, _k.c.name == name, begins))
 
 
 def unstage_older(unit: Unit, before: int) -> int:

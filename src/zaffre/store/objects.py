@@ -140,6 +140,10 @@ class Objects:
         except FileNotFoundError:
             return b"".join([chunk async for chunk in await self.open(sha256, start, end)])
 
+    async def file_name(self, sha256: str) -> str | None:
+        """The name below the store's folder of the one file that is the object; None for one that is still in parts."""
+        return await self._run(self._file_name, sha256)
+
     def local_path(self, sha256: str) -> Path:
         """Where the object lies as one file. One made of parts is joined first, so ask on a thread of your own.
 
@@ -339,6 +343,15 @@ class Objects:
             draft.discard()
         self._write_list(name, [Part(stored.sha256, 0, stored.size)], replace=True)
         return path
+
+    def _file_name(self, sha256: str) -> str | None:
+        path = self._path(sha256)
+        if not path.exists():
+            parts = lists.read(self._list_path(sha256)) or []
+            if len(parts) != 1 or _size(self._path(parts[0].sha256)) != parts[0].size:
+                return None
+            path = self._path(parts[0].sha256)
+        return f"{path.parent.name}/{path.name}"
 
     def _touch(self, sha256: str) -> bool:
         for path in (self._path(sha256), self._list_path(sha256)):

@@ -66,7 +66,7 @@ class Stub:
 
     def change(self, plan: bytes) -> asyncio.Future[str | None]:
         listen = json.loads(os.environ["ZAFFRE_LISTEN"])
-        whole = msgspec.convert({**json.loads(plan), "listen": listen}, EdgePlan)
+        whole = msgspec.convert({**json.loads(plan), "listen": listen, "objects": str(self.home / "objects")}, EdgePlan)
         write_edge(self.home / "edge", whole, find_nginx())
         (self.home / "plan.json").write_bytes(plan)
         return self.tell()

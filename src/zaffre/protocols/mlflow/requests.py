@@ -381,6 +381,31 @@ class ArtifactPath(Struct, frozen=True):
     path: str = ""
 
 
+class CreateMultipartUpload(ArtifactPath, frozen=True):
+    num_parts: int = 1
+
+
+class AbortMultipartUpload(ArtifactPath, frozen=True):
+    upload_id: str = ""
+
+
+class UploadedPart(Struct, frozen=True):
+    part_number: Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class CompleteMultipartUpload(AbortMultipartUpload, frozen=True):
+    parts: Annotated[list[UploadedPart], Meta(max_length=10_000)] = []
+
+
+class PresignedDownload(ArtifactPath, frozen=True):
+    run_id: str = ""
+    expiration: Annotated[int, Meta(ge=1, le=7 * 24 * 3600)] = 900
+
+
+class PresignedUpload(PresignedDownload, frozen=True):
+    model_id: str = ""
+
+
 # ---- asked by MLflow's pages
 class GraphQLQuery(Struct, frozen=True):
     query: str = ""

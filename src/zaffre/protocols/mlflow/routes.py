@@ -9,6 +9,7 @@ from zaffre.gateway.call import Call
 from zaffre.gateway.routes import WORKSPACE, Route, not_served
 from zaffre.protocols.mlflow.addresses import PLAIN, PLUGIN, address_book
 from zaffre.protocols.mlflow.artifacts import Artifacts
+from zaffre.protocols.mlflow.direct_artifacts import DirectArtifactHandlers
 from zaffre.protocols.mlflow.experiments import Experiments
 from zaffre.protocols.mlflow.graphql import GraphQL
 from zaffre.protocols.mlflow.label_schemas import LabelSchemaHandlers
@@ -21,6 +22,7 @@ from zaffre.protocols.mlflow.table import REFUSED, Served, operations
 from zaffre.protocols.mlflow.traces import Traces
 from zaffre.protocols.mlflow.webhooks import WebhookHandlers
 from zaffre.services.blobs import Blobs
+from zaffre.services.direct_artifacts import DirectArtifacts
 from zaffre.services.registered_models import RegisteredModels
 from zaffre.services.tracking import Tracking
 from zaffre.services.webhooks import Webhooks
@@ -33,7 +35,12 @@ VERSION = "3.11.2"
 
 
 def routes(
-    settings: Settings, tracking: Tracking, models: RegisteredModels, blobs: Blobs, webhooks: Webhooks
+    settings: Settings,
+    tracking: Tracking,
+    models: RegisteredModels,
+    blobs: Blobs,
+    direct: DirectArtifacts,
+    webhooks: Webhooks,
 ) -> list[Route]:
     """A route for every operation of the table, below each of the addresses a tracking URI may have."""
     at = address_book(settings)
@@ -48,6 +55,7 @@ def routes(
         **Registry(models, at).operations(),
         **WebhookHandlers(webhooks).operations(),
         **Artifacts(tracking, models, blobs, at).operations(),
+        **DirectArtifactHandlers(settings, tracking, direct).operations(),
         "getServerInfo": (_server_info, "workspaces/read"),
         "getHealth": (_health, "workspaces/read"),
         "getVersion": (_version, "workspaces/read"),
@@ -87,12 +95,14 @@ async def _version(_call: Call) -> Response:
 
 
 async def _server_info(_call: Call) -> Response:
-    """What mlflow 3 asks before a large upload: whether it may send the pieces elsewhere. It may not."""
+    """What mlflow 3 asks before it sends or fetches a file: whether to go past the proxy (see `direct_artifacts`)."""
     return json_answer(
         {
             "store_type": "SqlStore",
             "workspaces_enabled": False,
             "multipart_uploads_enabled": False,
             "multipart_downloads_enabled": False,
+            "presigned_upload_run_id_supported": True,
+            "presigned_upload_model_id_supported": True,
         }
     )
