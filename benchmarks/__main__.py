@@ -15,6 +15,7 @@ from benchmarks import (
     blob,
     edge,
     figures,
+    gigabyte,
     job_start,
     lists,
     machine,
@@ -29,7 +30,9 @@ from benchmarks.figures import Figure
 from benchmarks.server import Server
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-ALL = ("start", "job", "blob", "edge", "tracking", "lists", "mlflow-writes", "mlflow-size", "mlflow-reads", "growth")
+ALONE = ("start", "mlflow-writes", "mlflow-size", "mlflow-reads", "growth")
+ON_ONE_SERVER = ("job", "tracking", "lists", "gigabyte", "blob", "edge")
+ALL = (*ALONE, *ON_ONE_SERVER)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(folder: Path, what: set[str], rounds: int, with_ray: bool) -> list[Figure]:
+    found = _with_servers_of_their_own(folder, what & set(ALONE), rounds)
+    if what & set(ON_ONE_SERVER):
+        found += _on_one_server(folder, what, rounds, with_ray)
+    return found
+
+
+def _with_servers_of_their_own(folder: Path, what: set[str], rounds: int) -> list[Figure]:
     found: list[Figure] = []
     if "start" in what:
         _say("start, idle memory, help")
@@ -66,8 +76,11 @@ def _measure(folder: Path, what: set[str], rounds: int, with_ray: bool) -> list[
     if "growth" in what:
         _say("growth: a million runs")
         found += tracking_reads.growth(folder)
-    if what <= {"start", "mlflow-writes", "mlflow-size", "mlflow-reads", "growth"}:
-        return found
+    return found
+
+
+def _on_one_server(folder: Path, what: set[str], rounds: int, with_ray: bool) -> list[Figure]:
+    found: list[Figure] = []
     server = Server(folder / "home")
     with contextlib.ExitStack() as stack:
         stack.enter_context(server)
@@ -81,8 +94,11 @@ def _measure(folder: Path, what: set[str], rounds: int, with_ray: bool) -> list[
         if "lists" in what:
             _say("lists: writes what is listed first")
             found += lists.measure(server, rounds=rounds)
+        if "gigabyte" in what:
+            _say("gigabyte: up and down, as a blob and as an artifact, beside a plain nginx")
+            found += gigabyte.measure(server, rounds=rounds)
         if "blob" in what:
-            _say("blob: a gigabyte up and down, five in blocks, a list of a hundred thousand")
+            _say("blob: five gigabytes in blocks, a list of a hundred thousand")
             found += blob.measure(server, rounds=rounds)
         if "edge" in what:
             _say("edge: deploys an endpoint first, which builds an environment")

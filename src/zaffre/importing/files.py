@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import tempfile
@@ -109,7 +108,7 @@ class Files:
                 answer = self._target.upload(where, again, size)
             except OSError as error:
                 raise SourceError(f"the file {path} cannot be read: {error}") from error
-        if opened[-1].size != size or answer.get("content-md5") != opened[-1].md5:
+        if opened[-1].size != size or answer.get("x-zf-sha256") != opened[-1].sha256:
             raise TargetError(f"the file {path} did not arrive as it was sent; was it written to meanwhile?")
         self._report.add("files", 1)
         self._report.add("bytes", size)
@@ -134,7 +133,7 @@ class _Hashing:
     """A file that remembers the size and the hash of what was read of it."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._hash, self.size = file, hashlib.md5(usedforsecurity=False), 0
+        self._file, self._hash, self.size = file, hashlib.sha256(), 0
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(size)
@@ -143,8 +142,8 @@ class _Hashing:
         return data
 
     @property
-    def md5(self) -> str:
-        return base64.b64encode(self._hash.digest()).decode()
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
 
     def __enter__(self) -> _Hashing:
         return self

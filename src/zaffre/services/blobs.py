@@ -122,10 +122,14 @@ class Blobs:
         content: Content = Content(),  # noqa: B008  (frozen)
         metadata: dict[str, str] | None = None,
         conditions: Conditions = cond.NONE,
+        want_md5: bool = True,
     ) -> Blob:
-        """Write the blob whole. `size` and `md5` are checked against what comes; nothing is kept when they differ."""
+        """Write the blob whole. `size` and `md5` are checked against what comes; nothing is kept when they differ.
+
+        MD5 is most of what a large upload costs; without `want_md5` the blob has none, as one made of blocks has none.
+        """
         await self._admit(account, container, name, conditions)
-        stored = await self.objects.put_stream(chunks, size=size, md5=md5)
+        stored = await self.objects.put_stream(chunks, size=size, md5=md5, want_md5=want_md5)
         given = Content(content_type=content.content_type, headers=content.headers, md5=content.md5 or stored.md5)
         return await self._record(account, container, name, stored, given, metadata, conditions)
 

@@ -130,10 +130,18 @@ class OutsideBlobs(Blobs):
         content: Content = Content(),  # noqa: B008  (frozen)
         metadata: dict[str, str] | None = None,
         conditions: Conditions = cond.NONE,
+        want_md5: bool = True,
     ) -> Blob:
         await self._admit_write(name, conditions)
         kept = await self._inner.put(
-            *self._hidden, name, chunks, size=size, md5=md5, content=content, metadata=metadata
+            *self._hidden,
+            name,
+            chunks,
+            size=size,
+            md5=md5,
+            content=content,
+            metadata=metadata,
+            want_md5=want_md5,
         )
         return await self._push(kept)
 

@@ -39,6 +39,7 @@ _READ, _WRITE, _DELETE = (f"workspaces/experiments/runs/artifacts/{verb}" for ve
 PAGE = 1000
 TRACE_FILE = "traces.json"
 _ATTACHMENT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ARRIVED = "x-zf-sha256"  # of what an upload brought, in hexadecimal
 MOST_UPLOADED = 10 * 1024 * 1024  # bytes, MLflow's limit of what its pages send
 
 
@@ -156,10 +157,10 @@ class Artifacts:
         size = int(declared) if declared.isdigit() else None
         content = Content(content_type=call.headers.get("content-type") or OCTETS)
         blob = await self._blobs.put(
-            place.account, place.container, place.path, call.chunks(), size=size, content=content
+            place.account, place.container, place.path, call.chunks(), size=size, content=content, want_md5=False
         )
         # Of what has arrived: whoever sent it can tell whether that is what they sent.
-        return json_answer({}, headers={"content-md5": blob.md5} if blob.md5 else None)
+        return json_answer({}, headers={ARRIVED: blob.sha256})
 
     async def delete(self, call: Call) -> Response:
         """Delete a file, or everything below a folder."""
