@@ -20,7 +20,7 @@ USER, CUSTOM = "USER", "CUSTOM"
 TYPES = (USER, CUSTOM)
 STATUSES = (PENDING, "COMPLETE", "DECLINED")
 RESERVED = "default"  # MLflow's user where nobody signs in
-MOST_IN_NAME, MOST_USERS, MOST_ITEMS = 250, 10, 50_000
+MOST_IN_NAME, MOST_USERS, MOST_ITEMS = 250, 10, 10_000  # as many as hold the writer for a third of a second
 
 
 class NewQueue(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +154,7 @@ class ReviewQueues:
         """Let traces of the queue's experiment wait in it: all of them or, if one is not there, none."""
         wanted = _item_ids(item_ids)
 
-        def work(unit: Unit) -> list[Item]:
+        def work(unit: Unit) -> int:
             queue = _present(unit.conn, scope, id_, lock=True)
             found = traces.keys(unit.conn, scope, queue.experiment, wanted)
             if missing := [one for one in wanted if one not in found]:
@@ -165,9 +165,11 @@ class ReviewQueues:
                 )
             store.add(unit, queue.pk, [found[one] for one in wanted])
             self._record(unit, actor, "write", scope, id_)
-            return store.items(unit.conn, queue.pk, wanted)
+            return queue.pk
 
-        return await self._database.write(work)
+        pk = await self._database.write(work)
+        # Read where no writer waits for it; what others have changed since is told as it is.
+        return await self._database.read(lambda conn: store.items(conn, pk, wanted))
 
     async def remove(self, actor: Actor, scope: str, id_: str, item_ids: Sequence[str]) -> None:
         """Take items out of a queue; those that are not in it are passed over."""
@@ -175,7 +177,7 @@ class ReviewQueues:
 
         def work(unit: Unit) -> None:
             queue = _present(unit.conn, scope, id_, lock=True)
-            store.remove(unit, queue.pk, wanted)
+            store.remove(unit, scope, queue.pk, wanted)
             self._record(unit, actor, "write", scope, id_)
 
         await self._database.write(work)

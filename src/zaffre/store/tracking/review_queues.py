@@ -168,9 +168,10 @@ def list_items(
     return [Item(**row) for row in conn.execute(query).mappings()]
 
 
-def remove(unit: Unit, pk: int, ids: Sequence[str]) -> None:
-    for piece in chunks([one.trace for one in items(unit.conn, pk, ids)]):
-        unit.conn.execute(sa.delete(_items).where(_items.c.queue == pk, _items.c.trace.in_(piece)))
+def remove(unit: Unit, scope: str, pk: int, ids: Sequence[str]) -> None:
+    for piece in chunks(ids):
+        meant = sa.select(_traces.c.pk).where(_traces.c.scope == scope, _traces.c.id.in_(piece))
+        unit.conn.execute(sa.delete(_items).where(_items.c.queue == pk, _items.c.trace.in_(meant)))
 
 
 def set_status(unit: Unit, pk: int, trace: int, status: str, by: str | None) -> None:
