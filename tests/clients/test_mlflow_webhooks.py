@@ -223,6 +223,8 @@ def test_a_test_says_what_the_host_answered(server: MlflowServer, client: Mlflow
     bad = client.test_webhook(hook.webhook_id, WebhookEvent("model_version_alias", "deleted"))
     assert (bad.success, bad.response_status) == (False, 500)
     assert receiver.told()[1]["data"] == {"name": "example_model", "alias": "example_alias"}
+    client.test_webhook(hook.webhook_id, WebhookEvent("prompt_tag", "deleted"))
+    assert receiver.told()[2]["data"] == {"name": "example_prompt", "key": "example_key"}
 
 
 def test_only_where_the_operator_allows(server: MlflowServer, client: MlflowClient, receiver: Receiver) -> None:

@@ -1,7 +1,8 @@
 """A pytest plugin for MLflow's tests: where they would start a server of their own, they get a new workspace of a running Zaffre.
 
 Loaded into the process that runs MLflow's tests (its Python has mlflow and no zaffre), so it imports only what that process has.
-In: ZAFFRE_ADDRESS, ZAFFRE_LEFT_OUT (tests, one a line) and the variables that `zaffre env` prints. See run.py.
+In: ZAFFRE_ADDRESS, ZAFFRE_LEFT_OUT (tests, one a line), ZAFFRE_RECEIVER_PORT (where webhooks may go) and the variables that
+`zaffre env` prints. See run.py.
 """
 
 from __future__ import annotations
@@ -108,6 +109,11 @@ def our_server(*given: object, **more: object) -> Iterator[str]:
     yield TheTest.workspace()
 
 
+def receiver_port() -> int:
+    """In the place of `get_safe_port` for what webhooks are sent to: Zaffre sends only where its operator said when it started."""
+    return int(os.environ["ZAFFRE_RECEIVER_PORT"])
+
+
 def pytest_configure(config: pytest.Config) -> None:
     del config
     requests.sessions.Session.request = request_with_token  # type: ignore[method-assign]
@@ -129,6 +135,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if hasattr(item.module, "local_file_uri_to_path"):  # type: ignore[attr-defined]
             item.module.local_file_uri_to_path = local_path  # type: ignore[attr-defined]
+        if hasattr(item.module, "_run_mlflow_server"):  # type: ignore[attr-defined]
+            item.module._run_mlflow_server = our_server  # type: ignore[attr-defined]
+            item.module.get_safe_port = receiver_port  # type: ignore[attr-defined]
     left = [item for item in items if tests[item] in LEFT_OUT]
     if left:
         config.hook.pytest_deselected(items=left)

@@ -1,7 +1,7 @@
 """Run MLflow's tests against a Zaffre of this checkout: `python -m tests.yardstick.run MLFLOW_CHECKOUT [PYTHON] [pytest arguments]`.
 
 MLFLOW_CHECKOUT is a folder with the repository's `mlflow` and `tests`; PYTHON is an interpreter that has mlflow's requirements
-(`pip install mlflow pytest pytest-asyncio httpx boto3 moto polars pillow matplotlib plotly`).
+(`pip install mlflow pytest pytest-asyncio httpx psutil boto3 moto polars pillow matplotlib plotly`).
 What left_out.csv names is not run, each with its reason.
 With ZAFFRE_UPDATE_COVERAGE=1, results.csv keeps what came of each file, for docs/coverage.md. Exit code: pytest's.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,7 @@ FILES = (
     "tests/tracking/fluent/test_fluent.py",
     "tests/tracking/test_client_webhooks.py",
     "tests/store/model_registry/test_rest_store_webhooks.py",
+    "tests/webhooks/test_e2e.py",
     "tests/tracing/test_otel_logging.py",
     "tests/tracing/test_otel_loading.py",
 )
@@ -46,13 +48,17 @@ def left_out() -> dict[str, str]:
 
 def run(checkout: Path, python: str, arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="zaffre-yardstick-") as folder:
-        server = ZaffreServer(Path(folder) / "home").up()
+        # Where the tests of webhooks listen, and the host that others name but never reach.
+        receiver = free_port()
+        hosts = {"ZAFFRE_WEBHOOK_HOSTS": f"http://localhost:{receiver},example.com"}
+        server = ZaffreServer(Path(folder) / "home", environment=hosts).up()
         try:
             environment = {
                 **os.environ,
                 **server.variables,
                 "ZAFFRE_ADDRESS": server.address,
                 "ZAFFRE_LEFT_OUT": "\n".join(left_out()),
+                "ZAFFRE_RECEIVER_PORT": str(receiver),
                 "OTEL_EXPORTER_OTLP_CERTIFICATE": server.variables["SSL_CERT_FILE"],
                 "PYTHONPATH": os.pathsep.join((str(checkout), str(HERE))),
                 "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -71,6 +77,11 @@ def run(checkout: Path, python: str, arguments: list[str]) -> int:
             if os.environ.get("ZAFFRE_YARDSTICK_LOG"):
                 Path(os.environ["ZAFFRE_YARDSTICK_LOG"]).write_text(server.log())
             server.destroy()
+
+
+def free_port() -> int:
+    with socket.create_server(("localhost", 0)) as held:
+        return int(held.getsockname()[1])
 
 
 def record(report: Path, checkout: Path) -> None:

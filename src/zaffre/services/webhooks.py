@@ -33,7 +33,6 @@ ACTIONS = {
 }
 """What MLflow knows to tell of each thing."""
 _EXAMPLES = {
-    "name": "example_model",
     "version": "1",
     "alias": "example_alias",
     "key": "example_key",
@@ -42,7 +41,6 @@ _EXAMPLES = {
     "run_id": "abcd1234abcd5678",
     "template": "Hello {{name}}!",
     "tags": {"example_key": "example_value"},
-    "description": "An example",
 }
 _FIELDS = {
     "registered_model.created": ("name", "tags", "description"),
@@ -156,9 +154,8 @@ class Webhooks:
             raise InvalidInput(
                 f"'{chosen}' never happens on this server, so there is no example of it.", target="event"
             )
-        example = {field: _EXAMPLES[field] for field in _FIELDS[chosen]}
         runtime = self._database.runtime
-        body = rows.message(chosen, example, runtime.now())
+        body = rows.message(chosen, _example(chosen), runtime.now())
         try:
             answer = await asyncio.to_thread(self._sender.send, held.url, secret, runtime.guid(), body)
         except FAILURES as error:
@@ -184,6 +181,14 @@ class Webhooks:
 
 def secret_name(id_: str) -> str:
     return f"webhook/{id_}"
+
+
+def _example(event: str) -> dict[str, object]:
+    """What such an event could say, in the words of MLflow's own examples."""
+    thing = event.partition(".")[0]
+    name = "example_prompt" if thing.startswith("prompt") else "example_model"
+    known = {**_EXAMPLES, "name": name, "description": f"An example {thing.replace('_', ' ')}"}
+    return {field: known[field] for field in _FIELDS[event]}
 
 
 def _check_event(event: str) -> None:
