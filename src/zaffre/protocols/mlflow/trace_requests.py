@@ -83,6 +83,28 @@ class SearchTraces(Struct, frozen=True):
     page_token: str | None = None
 
 
+class Aggregation(Struct, frozen=True):
+    aggregation_type: str | int = ""
+    percentile_value: Annotated[float, Meta(ge=0, le=100)] | None = None
+
+
+Moment = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]  # milliseconds, up to the year 9999
+
+
+class QueryMetrics(Struct, frozen=True):
+    experiment_ids: Annotated[list[str], Meta(max_length=1000)] = []
+    view_type: str | int = ""
+    metric_name: str = ""
+    aggregations: Annotated[list[Aggregation], Meta(max_length=20)] = []
+    dimensions: Annotated[list[str], Meta(max_length=20)] = []
+    filters: Annotated[list[str], Meta(max_length=100)] = []
+    time_interval_seconds: Annotated[int, Meta(ge=0, le=10_000_000_000)] = 0
+    start_time_ms: Moment | None = None
+    end_time_ms: Moment | None = None
+    max_results: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+    page_token: str | None = None
+
+
 class OldLabel(Struct, frozen=True):
     key: Annotated[str, Meta(min_length=1, max_length=250)]
     value: Annotated[str, Meta(max_length=8000)] = ""

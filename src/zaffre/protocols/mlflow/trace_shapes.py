@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,10 +15,13 @@ from zaffre.errors import InvalidInput
 from zaffre.protocols.mlflow import trace_requests as requests
 from zaffre.protocols.mlflow.refusals import missing
 from zaffre.protocols.mlflow.shape import number
+from zaffre.protocols.mlflow.words import word
 from zaffre.runtime import Runtime, from_iso, iso
 from zaffre.services.tracking.correlation import JEFFREYS, Counts, npmi
 from zaffre.services.tracking.counted import judged
+from zaffre.services.tracking.trace_metrics import AGGREGATIONS, VIEWS, Aggregation, Asked, Group, parse_filters
 from zaffre.services.tracking.traces import STATES, NewTrace
+from zaffre.store.tracking.trace_metrics import PERCENTILE, TIME_BUCKET
 from zaffre.store.tracking.traces import Assessment, Trace
 
 Document = dict[str, Any]
@@ -70,6 +74,59 @@ def info(one: Trace) -> Document:
         "execution_duration": None if one.duration is None else f"{Decimal(one.duration) / 1000:f}s",
     }
     return found | {name: value for name, value in optional.items() if value is not None}
+
+
+def metrics_asked(given: requests.QueryMetrics) -> Asked:
+    """Raises InvalidInput that names the field."""
+    for name in ("experiment_ids", "metric_name", "aggregations"):
+        if not getattr(given, name):
+            raise missing(name)
+    return Asked(
+        experiments=given.experiment_ids,
+        view=word(given.view_type, "view_type", VIEWS),
+        metric=given.metric_name,
+        aggregations=[_aggregation(one) for one in given.aggregations],
+        dimensions=given.dimensions,
+        filters=parse_filters(given.filters),
+        interval=given.time_interval_seconds * 1000 or None,
+        since=given.start_time_ms,
+        until=given.end_time_ms,
+    )
+
+
+def points(asked: Asked, found: list[Group]) -> list[Document]:
+    names = [*([TIME_BUCKET] if asked.interval else []), *asked.dimensions]
+    return [
+        {
+            "metric_name": asked.metric,
+            "dimensions": {
+                name: _moment(value) if name == TIME_BUCKET else value
+                for name, value in zip(names, one.place, strict=True)
+            },
+            "values": {name: number(value) for name, value in one.values.items()},
+        }
+        for one in found
+        if one.values
+    ]
+
+
+def _aggregation(given: requests.Aggregation) -> Aggregation:
+    kind = word(given.aggregation_type, "aggregation_type", AGGREGATIONS)
+    if kind == PERCENTILE and given.percentile_value is None:
+        raise InvalidInput("Percentile value is required for PERCENTILE aggregation", target="percentile_value")
+    if kind != PERCENTILE and given.percentile_value is not None:
+        raise InvalidInput(
+            f"Percentile value is only allowed for PERCENTILE aggregation type, got {kind}", target="percentile_value"
+        )
+    return Aggregation(kind, given.percentile_value)
+
+
+def _moment(ms: int) -> str:
+    """As MLflow tells where an interval begins; what begins before the year 1 is told as that."""
+    try:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).isoformat()
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC).isoformat()
 
 
 def correlation(found: Counts) -> Document:

@@ -28,6 +28,7 @@ MOST_AT_ONCE = 100
 class Traces:
     def __init__(self, tracking: Tracking) -> None:
         self._traces = tracking.traces
+        self._metrics = tracking.trace_metrics
         self._runtime = tracking.runtime
 
     def operations(self) -> Served:
@@ -45,6 +46,7 @@ class Traces:
             "deleteTraceTag": (self.delete_tag, _WRITE),
             "deleteTraceTagV3": (self.delete_tag, _WRITE),
             "calculateTraceFilterCorrelation": (self.correlate, _READ),
+            "queryTraceMetrics": (self.metrics, _READ),
             "linkPromptsToTrace": (self.link_prompts, _WRITE),
             "linkTracesToRun": (self.link, _WRITE),
             "createAssessment": (self.assess, _WRITE),
@@ -139,6 +141,13 @@ class Traces:
             required(asked.filter_string2, "filter_string2"),
         )
         return json_answer(trace_shapes.correlation(found))
+
+    async def metrics(self, call: Call) -> Response:
+        asked = await parse(call, requests.QueryMetrics)
+        wanted = trace_shapes.metrics_asked(asked)
+        found, token = await self._metrics.query(call.workspace.id, wanted, asked.page_token, asked.max_results)
+        answer: dict[str, Any] = {"data_points": trace_shapes.points(wanted, found)}
+        return json_answer(answer | ({"next_page_token": token} if token else {}))
 
     async def link_prompts(self, call: Call) -> Response:
         asked = await parse(call, requests.LinkPrompts)

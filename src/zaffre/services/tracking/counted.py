@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-TOKENS = ("input_tokens", "output_tokens", "total_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-COSTS = ("input_cost", "output_cost", "total_cost")
+from zaffre.store.tracking.traces import TOKENS
+
 _LARGEST = 1e300  # so that sums of many stay numbers
 _YES, _NO = ("yes", True), ("no", False)
 

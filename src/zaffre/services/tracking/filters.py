@@ -145,6 +145,21 @@ def parse_order(orders: Iterable[str], grammar: Grammar) -> list[Order]:
     return found
 
 
+def equality(text: str, where: str) -> tuple[str, str]:
+    """The name and the text of one `name = 'text'`. Raises InvalidInput for anything else."""
+    tokens = _tokens(text, where)
+    if not tokens or tokens[0][0] != "word":
+        _fail(where, f"Invalid comparison clause. Expected 'Identifier' found '{text[:100]}'")
+    name = tokens.pop(0)[1]
+    op = tokens.pop(0)[1] if tokens else "nothing"
+    if op != "=":
+        _fail(where, f"Invalid comparator: '{op[:100]}', only '=' operator is supported")
+    value = _text(tokens, "filter", name, where)
+    if tokens:
+        _fail(where, f"Invalid filter: '{text[:100]}'. Expected one filter clause")
+    return name, value
+
+
 def select(
     rows: Iterable[T], conditions: Sequence[Condition], orders: Sequence[Order], value: Callable[[T, str, str], Any]
 ) -> list[T]:
@@ -202,16 +217,16 @@ def _number(tokens: list[_Token], entity: str, key: str) -> float | int:
     return int(text) if re.fullmatch(r"[-+]?\d{1,18}", text) else float(text)
 
 
-def _text(tokens: list[_Token], entity: str, key: str) -> str:
+def _text(tokens: list[_Token], entity: str, key: str, where: str = "filter") -> str:
     kind, text = tokens.pop(0) if tokens else ("", "nothing")
     if kind == "word":
         _fail(
-            "filter",
+            where,
             f"The value for {entity} '{key[:100]}' is either not quoted or unidentified quote types used for string "
             f"value {text[:100]}. Use either single or double quotes",
         )
     if kind != "string":
-        _fail("filter", f"Expected a quoted string value for {_long(entity, key)} (e.g. 'my-value'). Got value {text}")
+        _fail(where, f"Expected a quoted string value for {_long(entity, key)} (e.g. 'my-value'). Got value {text}")
     return text[1:-1].replace(text[0] * 2, text[0])
 
 
@@ -237,18 +252,18 @@ def _identifier(text: str, grammar: Grammar, where: str) -> tuple[str, str]:
     if text[0] in "'\"":  # quoted as a whole, as nothing but an attribute is
         head, dot, rest = "", "", text
     if not dot:
-        entity, key = "attribute", _bare(text)
-    elif _bare(head) in _ENTITIES:
-        entity, key = _ENTITIES[_bare(head)], _bare(rest)
+        entity, key = "attribute", bare(text)
+    elif bare(head) in _ENTITIES:
+        entity, key = _ENTITIES[bare(head)], bare(rest)
     else:
         valid = ", ".join(sorted({"attribute", *grammar.entities}))
-        _fail(where, f"Invalid entity type '{_bare(head)[:100]}'. Valid values are {valid}")
+        _fail(where, f"Invalid entity type '{bare(head)[:100]}'. Valid values are {valid}")
     if entity == "attribute":
         if key not in grammar.attributes:
             _fail(where, f"Invalid attribute key '{key[:100]}' specified. Valid keys are {_names(grammar.attributes)}")
         return entity, grammar.attributes[key]
     if entity not in grammar.entities or (entity == "dataset" and where == "order_by"):
-        _fail(where, f"Invalid entity type '{_bare(head)[:100]}'; it cannot be searched here")
+        _fail(where, f"Invalid entity type '{bare(head)[:100]}'; it cannot be searched here")
     if entity == "dataset" and key not in _DATASET_KEYS:
         _fail(where, f"Invalid dataset key '{key[:100]}' specified. Valid keys are {', '.join(_DATASET_KEYS)}")
     if entity == "span" and key not in _SPAN_KEYS:
@@ -256,7 +271,7 @@ def _identifier(text: str, grammar: Grammar, where: str) -> tuple[str, str]:
     if entity == "issue" and key != "id":
         _fail(where, f"Invalid issue attribute '{key[:100]}'. Supported attributes: id")
     if entity in _ONLY_SEARCHED and where == "order_by":
-        _fail(where, f"Invalid entity type '{_bare(head)[:100]}'; nothing is ordered by it")
+        _fail(where, f"Invalid entity type '{bare(head)[:100]}'; nothing is ordered by it")
     if not key:
         _fail(where, f"'{text[:100]}' names no {entity}")
     return entity, key
@@ -266,7 +281,7 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(sorted(set(names)))
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     return text[1:-1] if len(text) >= 2 and text[0] == text[-1] and text[0] in "`\"'" else text
 
 

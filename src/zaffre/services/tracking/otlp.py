@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from zaffre.errors import InvalidInput, Unprocessable
 from zaffre.services.tracking import conventions, span_text
-from zaffre.services.tracking.counted import COSTS, figures
+from zaffre.services.tracking.counted import figures
 from zaffre.services.tracking.span_text import clean, decoded, plain, python, searched
 from zaffre.services.tracking.traces import Arrived
-from zaffre.store.tracking.traces import Span
+from zaffre.store.tracking.traces import COSTS, Span
 
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message

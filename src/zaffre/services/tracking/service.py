@@ -10,6 +10,7 @@ from zaffre.services.tracking.label_schemas import LabelSchemas
 from zaffre.services.tracking.logged_models import LoggedModels
 from zaffre.services.tracking.review_queues import ReviewQueues
 from zaffre.services.tracking.runs import Runs
+from zaffre.services.tracking.trace_metrics import TraceMetrics
 from zaffre.services.tracking.traces import Traces
 from zaffre.store.database import Database
 from zaffre.store.tracking.records import Experiment, NewRun, Run, RunHead
@@ -30,6 +31,7 @@ class Tracking:
         self.runs = Runs(database, self.experiments)
         self.models = LoggedModels(database, self.experiments)
         self.traces = Traces(database, self.experiments)
+        self.trace_metrics = TraceMetrics(database)
         self.label_schemas = LabelSchemas(database, self.experiments)
         self.review_queues = ReviewQueues(database, self.experiments)
 

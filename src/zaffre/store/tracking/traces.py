@@ -15,6 +15,8 @@ from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Unit, decode, encode
 
 TAG, METADATA, PROMPT = "tag", "metadata", "prompt"
+TOKENS = ("input_tokens", "output_tokens", "total_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+COSTS = ("input_cost", "output_cost", "total_cost")
 
 _t = tables.traces
 _labels = tables.trace_labels
