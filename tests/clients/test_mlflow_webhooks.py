@@ -21,7 +21,9 @@ from mlflow.exceptions import MlflowException
 
 from tests.support.mlflow_server import MlflowServer
 from zaffre.control.webhooks import WebhookController
+from zaffre.errors import Conflict
 from zaffre.store import tables
+from zaffre.store.unit import PLATFORM
 
 SECRET = "what only the two know"
 
@@ -183,6 +185,49 @@ def test_what_happens_to_prompts_is_told_as_theirs(
     assert told["prompt_version.created"]["template"] == "Hello {{name}}!"
     assert "mlflow.prompt.is_prompt" not in told["prompt_version.created"]["tags"]
     assert told["prompt_version_tag.set"] == {"name": "greeting", "version": "1", "key": "k", "value": "v"}
+
+
+def test_what_the_other_side_changes_is_told_alike(
+    server: MlflowServer, client: MlflowClient, receiver: Receiver
+) -> None:
+    client.create_webhook("all", receiver.url, events(*ALL))
+    client.create_registered_model("wine")
+    client.create_model_version("wine", "s3://bucket/wine", tags={"kept": "1", "changed": "1", "gone": "1"})
+    deliver(server)
+    receiver.got.clear()
+    kinds = server.resources.kinds
+
+    def put(type_: str, parent: str, name: str, properties: dict[str, Any]) -> None:
+        """As ARM's provider does it for PUT and PATCH."""
+        body = {"properties": properties}
+        asyncio.run(server.resources.put(PLATFORM, server.workspace, kinds[type_], parent, name, body))
+
+    def properties() -> dict[str, Any]:
+        kind = kinds["workspaces/models/versions"]
+        row = asyncio.run(server.resources.get(server.workspace, kind, "wine", "1"))
+        return dict(row.body["properties"])
+
+    tags = {"kept": "1", "changed": "2", "new": "3"}
+    for _ in range(2):  # the second changes nothing
+        put("workspaces/models/versions", "wine", "1", {**properties(), "tags": tags})
+    assert client.get_model_version("wine", "1").tags == tags
+    put("workspaces/models/versions", "wine", "1", {**properties(), "description": "red"})
+    client.set_model_version_tag("wine", "1", "new", "4")
+    put("workspaces/models", "", "beer", {"description": "pale"})
+    put("workspaces/models", "", "beer", {"description": "dark"})
+    deliver(server)
+    told = [(f"{one['entity']}.{one['action']}", one["data"]) for one in receiver.told()]
+    version = {"name": "wine", "version": "1"}
+    assert told == [
+        ("model_version_tag.set", {**version, "key": "changed", "value": "2"}),
+        ("model_version_tag.set", {**version, "key": "new", "value": "3"}),
+        ("model_version_tag.deleted", {**version, "key": "gone"}),
+        ("model_version_tag.set", {**version, "key": "new", "value": "4"}),
+        ("registered_model.created", {"name": "beer", "tags": {}, "description": "pale"}),
+    ]
+    client.register_prompt("greeting", "Hello")
+    with pytest.raises(Conflict, match="prompt"):
+        put("workspaces/models", "", "greeting", {})
 
 
 def test_what_is_not_taken_is_told_again(server: MlflowServer, client: MlflowClient, receiver: Receiver) -> None:

@@ -75,7 +75,9 @@ def put_version(
             target="version",
         )
     else:
-        row = _refresh(unit, actor, row, body, mutable)
+        before, row = row, _refresh(unit, actor, row, body, mutable)
+        if kind in registry_events.TYPES:
+            registry_events.tags_changed(unit, scope, container.name, before, row)
     unit.audit(actor, f"{type_}/write", f"{scope}/{container.name}/{row.name}", detail={"created": created})
     unit.emit(scope, kind, container.name)
     return row, created
@@ -94,11 +96,18 @@ def put_container(
     new = resources.insert(unit, actor, scope, kind, name, dict(body or empty_container()), dict(server or {}))
     row = resources.get(unit.conn, scope, kind, name, lock=True)
     assert row is not None, "the container was inserted or found in this transaction"
-    if new and kind == registry_events.MODELS:
-        if resources.get(unit.conn, scope, registry_events.PROMPTS, name) is not None:
-            raise Conflict(f"'{name}' is the name of a prompt; a model needs another one.", target="name")
-        registry_events.created(unit, scope, row)
+    if new:
+        note_container(unit, scope, row)
     return row
+
+
+def note_container(unit: Unit, scope: str, row: Row) -> None:
+    """What goes with a new container, whoever made it: a model takes no prompt's name, and webhooks hear of it."""
+    if row.type != registry_events.MODELS:
+        return
+    if resources.get(unit.conn, scope, registry_events.PROMPTS, row.name) is not None:
+        raise Conflict(f"'{row.name}' is the name of a prompt; a model needs another one.", target="name")
+    registry_events.created(unit, scope, row)
 
 
 def latest_version(

@@ -39,6 +39,17 @@ def tag_deleted(unit: Unit, scope: str, name: str, row: Row, key: str) -> None:
     _tag(unit, scope, name, row, "deleted", {"key": key})
 
 
+def tags_changed(unit: Unit, scope: str, name: str, before: Row, after: Row) -> None:
+    """The tags of a version that was written whole, as ARM does it: each that came, went or has another value."""
+    old, new = _shown(before), _shown(after)
+    for key, value in new.items():
+        if old.get(key) != value:
+            tag_set(unit, scope, name, after, key, value)
+    for key in old:
+        if key not in new:
+            tag_deleted(unit, scope, name, after, key)
+
+
 def alias_created(unit: Unit, scope: str, container: Row, alias: str, version: str) -> None:
     data = {"name": container.name, "alias": alias, "version": version}
     webhooks.publish(unit, scope, f"{_alias(container)}.created", data)
@@ -67,6 +78,9 @@ def _is_prompt(row: Row) -> bool:
 
 
 def _described(row: Row) -> dict[str, Any]:
-    tags = row.body["properties"].get("tags") or {}
-    shown = {key: value for key, value in tags.items() if key not in _UNTOLD} if _is_prompt(row) else tags
-    return {"tags": shown, "description": row.body["properties"].get("description")}
+    return {"tags": _shown(row), "description": row.body["properties"].get("description")}
+
+
+def _shown(row: Row) -> dict[str, str]:
+    tags: dict[str, str] = row.body["properties"].get("tags") or {}
+    return {key: value for key, value in tags.items() if key not in _UNTOLD} if _is_prompt(row) else tags

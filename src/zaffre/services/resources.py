@@ -295,7 +295,9 @@ class Resources:
         )
         row = resources.get(unit.conn, workspace.id, kind.type, name, parent, lock=True)
         assert row is not None, "the row was inserted or found in this transaction"
-        if not created:
+        if created:
+            assets.note_container(unit, workspace.id, row)
+        else:
             if row.state == "Deleting":
                 raise Conflict(f"'{row.name}' is being deleted. Repeat the request when that is done.")
             if row.server.get("builtin"):
