@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from tests.clients.test_mlflow_webhooks import Receiver, events
-from tests.support.zaffre_server import ZaffreServer
+from tests.support.zaffre_server import ZaffreServer, eventually
 
 
 def test_a_kill_forgets_no_webhook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +34,4 @@ def test_a_kill_forgets_no_webhook(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def wait_for(receiver: Receiver, count: int) -> None:
-    ends = time.monotonic() + 90
-    while len(receiver.got) < count:
-        assert time.monotonic() < ends, f"{len(receiver.got)} of {count} deliveries came"
-        time.sleep(0.05)
+    eventually(lambda: len(receiver.got), lambda got: got >= count, seconds=90, what=f"{count} deliveries")

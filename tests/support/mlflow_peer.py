@@ -7,10 +7,11 @@ import os
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support.zaffre_server import eventually
 
 PARTS = ("flask", "flask-cors", "sqlalchemy", "alembic", "aiohttp", "huey", "graphene", "numpy", "pandas<3")
 """What the server needs beside `mlflow-skinny`; the whole package would bring ten times as much."""
@@ -47,13 +48,18 @@ def serving(python: Path, folder: Path, *arguments: str) -> Iterator[str]:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    ends = time.monotonic() + START_S
-    while time.monotonic() < ends and process.poll() is None:
-        with (
-            contextlib.suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer,
-        ):
-            if answer.status == 200:
-                return
-        time.sleep(0.1)
-    raise AssertionError(f"mlflow server did not start:\n{log.read_text(errors='replace')[-4000:]}")
+    def said() -> str:
+        return log.read_text(errors="replace")[-4000:]
+
+    def state() -> str:
+        """`up`, `gone`, or what it has said so far."""
+        if process.poll() is not None:
+            return "gone"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                return "up" if answer.status == 200 else said()
+        except OSError:
+            return said()
+
+    ended = eventually(state, lambda seen: seen in ("up", "gone"), seconds=START_S, what="mlflow server")
+    assert ended == "up", f"mlflow server did not start:\n{said()}"
