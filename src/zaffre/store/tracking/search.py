@@ -74,7 +74,7 @@ def search(
     found: list[tuple[RunHead, list[Any]]] = []
     few = _few(conn, experiments, conditions)
     if few is not None:
-        where.append(_t.c.pk.in_(few))
+        where.append(few)
     for part in _parts(conn, experiments if few is None else (), orders, keys, joins, after):
         query = part.select(after).where(*where).limit(limit - len(found))
         rows = conn.execute(query).mappings()
@@ -139,8 +139,10 @@ def _joined(source: sa.Join, joins: Sequence[tuple[Any, str]]) -> sa.Join:
 
 def _few(
     conn: sa.Connection, experiments: Sequence[int], conditions: Sequence[Condition]
-) -> sa.Select[tuple[int]] | None:
-    """The runs that fulfil a condition on a metric, where they are so few that all the rest is best looked for among them."""
+) -> sa.ColumnElement[bool] | None:
+    """That a run is one of those that fulfil a condition on a metric, where they are so few that all else is best looked for
+    among them.
+    """
     for condition in conditions:
         if condition.entity != "metric" or condition.op not in COMPARE or condition.op == "!=" or len(experiments) != 1:
             continue
@@ -152,7 +154,10 @@ def _few(
             COMPARE[condition.op](column.value, condition.value),
         )
         if not _has(conn, chosen, LARGE):
-            return chosen
+            if conn.dialect.name == "sqlite":
+                return _t.c.pk.in_(chosen)
+            # As an array they are read once. Without statistics, as of new rows, PostgreSQL reads a subquery for each run.
+            return _t.c.pk == sa.any_(sa.func.array(chosen.scalar_subquery()))
     return None
 
 
