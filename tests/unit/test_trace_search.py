@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
+import sqlalchemy as sa
 
 from tests.support.databases import database, postgres_url
 from tests.support.traced import Traced, assessment, span
 from zaffre.errors import InvalidInput
+from zaffre.services.tracking import filters
 from zaffre.store.database import Database
+from zaffre.store.tracking.sql import bounded
 
 __all__ = ["database", "postgres_url"]
 SESSION = "mlflow.trace.session"
@@ -67,3 +73,118 @@ def test_what_nothing_is_ordered_by(searched: Traced) -> None:
     for wrong in ("tags.x", "prompt", "span.name", "nothing"):
         with pytest.raises(InvalidInput):
             searched.found(None, wrong)
+
+
+def told(**attributes: object) -> str:
+    return json.dumps({"name": "n", "attributes": attributes, "events": []}, ensure_ascii=False, separators=(",", ":"))
+
+
+def test_what_spans_say_is_searched(searched: Traced) -> None:
+    searched.add("t1", span("a", "n", text=told(said='who said "hi"?\nnobody', count=3)), span("b", "n"))
+    searched.add("t2", span("a", "n", text=told(said="CAFÉ au lait, 50% off", model="gpt-4")))
+    searched.add("t3", span("a", "n", text=told(**{"llm.model": {"name": "gpt-4", "warm": True}}, ratio=0.7, on=False)))
+    searched.add("t4")
+    for filter_, ids in (
+        ("trace.text LIKE '%said%'", ["t2", "t1"]),
+        ("trace.text LIKE '%\"hi\"?\nnob%'", ["t1"]),
+        ("span.content LIKE '%\"count\":3%'", ["t1"]),
+        ("text LIKE '%SAID%'", []),
+        ("trace.text ILIKE '%AU LAIT%'", ["t2"]),
+        ("trace.text LIKE '%0_ off%' AND span.attributes.model = 'gpt-4'", ["t2"]),
+        ("span.attributes.said LIKE 'who said \"%'", ["t1"]),
+        ("span.attributes.count = '3'", ["t1"]),
+        ("span.attributes.`llm.model` LIKE '%gpt-4%'", ["t3"]),
+        ("span.attributes.llm.model = 'gpt-4'", []),
+        ("span.attributes.ratio IN ('0.7', '0.8')", ["t3"]),
+        ("span.attributes.on = 'false'", ["t3"]),
+        ("span.attributes.on != 'false'", []),
+        ("span.attributes.nothing != 'x'", []),
+        ("span.attributes.said RLIKE '^(who|CAFÉ)'", ["t2", "t1"]),
+        ("span.attributes.said RLIKE 'hi.*nobody$'", ["t1"]),
+        ("span.name = 'n' AND span.attributes.count = '3'", ["t1"]),
+        ("span.name = 'm' AND span.attributes.count = '3'", []),
+    ):
+        assert searched.found(filter_) == ids, filter_
+
+
+def test_what_a_span_says_is_of_the_span_that_is_asked(searched: Traced) -> None:
+    searched.add("t1", span("a", "foo", text=told(x="1")), span("b", "bar", text=told(x="2")))
+    assert searched.found("span.name = 'foo' AND span.attributes.x = '1'") == ["t1"]
+    assert searched.found("span.name = 'foo' AND span.attributes.x = '2'") == []
+    assert searched.found("span.attributes.x = '1' AND trace.text LIKE '%2%'") == []
+
+
+def test_regular_expressions(searched: Traced) -> None:
+    searched.add(
+        "t1", span("a", "llm.ask_v2"), tags={"env": "production-us-east-1", "mlflow.traceName": "GenerateReport"}
+    )
+    searched.add("t2", span("a", "db.ask"), tags={"env": "dev\nbox"}, metadata={"version": "v2.10.0-beta"})
+    searched.add("t3", client_request_id="req-42", assessments=[assessment("a", "note", "Great, very helpful")])
+    for filter_, ids in (
+        ("tags.env RLIKE '^production'", ["t1"]),
+        ("tags.env RLIKE 'us-(east|west)-[0-9]$'", ["t1"]),
+        ("tags.env RLIKE 'dev.box'", ["t2"]),
+        ("tags.env RLIKE 'DEV'", []),
+        ("tags.env RLIKE '(?i)DEV'", ["t2"]),
+        ("trace.name RLIKE '^Generate[RE]'", ["t1"]),
+        ("span.name RLIKE '\\.ask(_v\\d)?$'", ["t2", "t1"]),
+        ("span.name RLIKE '\\bask\\b'", ["t2"]),
+        ("span.name RLIKE '[\\w]+\\Bsk'", ["t2", "t1"]),
+        ("metadata.version RLIKE 'v[0-9]+\\.[0-9]+'", ["t2"]),
+        ("trace.client_request_id RLIKE '[0-9]{2}$'", ["t3"]),
+        ("feedback.note RLIKE 'Great.*helpful'", ["t3"]),
+        ("trace.status RLIKE 'K'", ["t3", "t2", "t1"]),
+    ):
+        assert searched.found(filter_) == ids, filter_
+
+
+@pytest.mark.parametrize("pattern", ["(", "(a)\\1", "(?=a)", "a{1001}", "((a{100}){100}){100}", "x" * 1001])
+def test_expressions_that_could_keep_a_server_busy(searched: Traced, pattern: str) -> None:
+    with pytest.raises(InvalidInput, match="regular expression"):
+        searched.found(f"tags.env RLIKE '{pattern}'")
+
+
+def test_an_expression_that_only_one_database_knows(searched: Traced) -> None:
+    searched.add("t1", tags={"env": "a"})
+    try:
+        assert searched.found("tags.env RLIKE '(?P<one>a)'") == ["t1"]
+    except InvalidInput as error:
+        assert error.target == "filter" and "regular expression" in str(error)
+
+
+def test_an_expression_takes_no_longer_than_its_text(database: Database) -> None:
+    made = Traced(database)
+    made.add("t1", tags={"env": "a" * 5000})
+    began = time.monotonic()
+    assert made.found("tags.env RLIKE '^(a+)+b$'") == []
+    assert time.monotonic() - began < 5
+
+
+def test_a_search_that_takes_too_long_is_given_up(database: Database) -> None:
+    numbers = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) SELECT max(i) FROM n"
+    )
+
+    def work(conn: sa.Connection) -> None:
+        with bounded(conn, seconds=0.05):
+            conn.execute(sa.text(numbers))
+
+    with pytest.raises(InvalidInput, match=r"took longer than 0.05 s"):
+        database.read_now(work)
+    assert database.read_now(lambda conn: conn.execute(sa.text("SELECT 1")).scalar()) == 1
+
+
+@pytest.mark.parametrize(
+    "filter_",
+    ["trace.text = 'x'", "trace.text RLIKE 'x'", "span.content IN ('x')", "span.duration = '1'", "span.attributes. = 'x'",
+     "span.attributes.`a\"b` = 'x'", "tags.env RLIKE 5", "trace.timestamp RLIKE '1'", "span.attributes.x IS NULL"],
+)  # fmt: skip
+def test_what_cannot_be_asked(searched: Traced, filter_: str) -> None:
+    with pytest.raises(InvalidInput):
+        searched.found(filter_)
+
+
+@pytest.mark.parametrize("grammar", [filters.RUNS, filters.EXPERIMENTS, filters.LOGGED_MODELS])
+def test_only_traces_know_regular_expressions(grammar: filters.Grammar) -> None:
+    with pytest.raises(InvalidInput, match="Invalid comparator 'RLIKE'"):
+        filters.parse("tags.x RLIKE 'y'", grammar)

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from zaffre.errors import StorageFull, Unavailable, ZaffreError
 from zaffre.runtime import Runtime
+from zaffre.store import regex
 from zaffre.store.bells import Bells
 from zaffre.store.others import OtherServers
 from zaffre.store.raw import sqlite
@@ -251,6 +252,7 @@ def _engine(url: str) -> sa.Engine:
             "cache_size=-4096",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        connection.create_function(regex.SQL_NAME, 2, regex.matches, deterministic=True)
 
     return engine
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 from zaffre.errors import InvalidInput
+from zaffre.store import regex
 from zaffre.store.tracking.conditions import Condition, Order, holds
 
 T = TypeVar("T")
@@ -33,9 +34,10 @@ _ENTITIES = {
     "trace": "attribute",
 }
 _LABELS = ("param", "tag", "metadata", "feedback", "expectation")  # of which one may have none
-_SPAN_KEYS = ("name", "type", "status")
+_SPAN_KEYS = ("name", "type", "status", "content")
+_SPAN_ATTRIBUTE = "attributes."
 _NUMBERS = ("=", "!=", "<", "<=", ">", ">=")
-_WORD_OPERATORS = frozenset({"LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"})
+_WORD_OPERATORS = frozenset({"LIKE", "ILIKE", "RLIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"})
 _TEXTS = ("=", "!=", "LIKE", "ILIKE")
 _LISTS = ("IN", "NOT IN")
 _NULLS = ("IS NULL", "IS NOT NULL")
@@ -54,7 +56,8 @@ class Grammar:
     attributes: dict[str, str]
     numbers: frozenset[str]
     entities: frozenset[str]
-    orders: frozenset[str] = field(default=frozenset())
+    others: dict[str, tuple[str, str]] = field(default_factory=dict)  # what attributes are another name for
+    regular: bool = False  # whether texts are compared with regular expressions
 
 
 RUNS = Grammar(
@@ -103,6 +106,8 @@ TRACES = Grammar(
     },
     numbers=frozenset({"request_time", "execution_duration", "end_time"}),
     entities=frozenset({"tag", "metadata", "span", "feedback", "expectation", "issue"}),
+    others={"text": ("span", "content")},
+    regular=True,
 )
 _ONLY_SEARCHED = frozenset({"metadata", "span", "feedback", "expectation", "issue"})
 MODEL_VERSIONS = Grammar(
@@ -185,15 +190,24 @@ def _comparison(tokens: list[_Token], grammar: Grammar) -> Condition:
             _fail("filter", f"IS NULL / IS NOT NULL is only supported for tags and params, not for {entity} '{key}'")
         return Condition(entity, key, op, None)
     takes: tuple[str, ...] = _NUMBERS if numeric else _TEXTS
-    if entity in ("attribute", "dataset", "span") and not numeric:
+    if entity in ("attribute", "dataset", "span", "span_attribute") and not numeric:
         takes += _LISTS
+    if grammar.regular and not numeric:
+        takes += ("RLIKE",)
     if entity == "issue":
         takes = ("=",)
+    if (entity, key) == ("span", "content"):
+        takes = ("LIKE", "ILIKE")
     if op not in takes:
         _fail("filter", f"Invalid comparator '{op}' for {entity} '{key[:100]}', not one of {', '.join(takes)}")
     if op in _LISTS:
         return Condition(entity, key, op, _list(tokens, entity, key))
     value = _number(tokens, entity, key) if numeric else _text(tokens, entity, key)
+    if op == "RLIKE":
+        try:
+            regex.check(str(value))
+        except ValueError as error:
+            _fail("filter", f"The regular expression for {entity} '{key[:100]}' is not taken: {error}")
     if op in ("LIKE", "ILIKE") and len(str(value)) > MOST_IN_PATTERN:
         _fail("filter", f"The pattern for {entity} '{key[:100]}' is longer than {MOST_IN_PATTERN} characters")
     return Condition(entity, key, op, value)
@@ -258,6 +272,8 @@ def _identifier(text: str, grammar: Grammar, where: str) -> tuple[str, str]:
     else:
         valid = ", ".join(sorted({"attribute", *grammar.entities}))
         _fail(where, f"Invalid entity type '{bare(head)[:100]}'. Valid values are {valid}")
+    if entity == "attribute" and key in grammar.others and where == "filter":
+        return grammar.others[key]
     if entity == "attribute":
         if key not in grammar.attributes:
             _fail(where, f"Invalid attribute key '{key[:100]}' specified. Valid keys are {_names(grammar.attributes)}")
@@ -266,8 +282,16 @@ def _identifier(text: str, grammar: Grammar, where: str) -> tuple[str, str]:
         _fail(where, f"Invalid entity type '{bare(head)[:100]}'; it cannot be searched here")
     if entity == "dataset" and key not in _DATASET_KEYS:
         _fail(where, f"Invalid dataset key '{key[:100]}' specified. Valid keys are {', '.join(_DATASET_KEYS)}")
+    if entity == "span" and where == "filter" and key.startswith(_SPAN_ATTRIBUTE):
+        name = bare(key.removeprefix(_SPAN_ATTRIBUTE))
+        if not name or '"' in name or "\\" in name:
+            _fail(where, f"'{text[:100]}' names no attribute that can be searched by")
+        return "span_attribute", name
     if entity == "span" and key not in _SPAN_KEYS:
-        _fail(where, f"Invalid span attribute '{key[:100]}'. Supported attributes: {', '.join(_SPAN_KEYS)}")
+        _fail(
+            where,
+            f"Invalid span attribute '{key[:100]}'. Supported attributes: name, status, type, attributes.<attribute_name>",
+        )
     if entity == "issue" and key != "id":
         _fail(where, f"Invalid issue attribute '{key[:100]}'. Supported attributes: id")
     if entity in _ONLY_SEARCHED and where == "order_by":

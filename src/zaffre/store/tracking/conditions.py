@@ -21,7 +21,10 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """`entity` is attribute, metric, param, tag or dataset; `op` is in capitals. IN has a tuple as value, IS NULL has None."""
+    """`entity` is attribute, metric, param, tag or dataset; of traces also metadata, span, span_attribute, an assessment's kind.
+
+    `op` is in capitals. IN has a tuple as value, IS NULL has None.
+    """
 
     entity: str
     key: str

@@ -12,7 +12,7 @@ from zaffre.store import tables
 from zaffre.store.tracking.conditions import COMPARE, Condition, Order
 from zaffre.store.tracking.records import RunHead
 from zaffre.store.tracking.runs import HEAD, head_of
-from zaffre.store.tracking.sql import ilike, like
+from zaffre.store.tracking.sql import ilike, like, matches
 
 _t = tables.runs
 _e = tables.experiments
@@ -200,6 +200,8 @@ def compare(conn: sa.Connection, column: sa.ColumnElement[Any], condition: Condi
             made = like(conn, column, value)
         case "ILIKE":
             made = ilike(conn, column, value)
+        case "RLIKE":
+            made = matches(conn, column, value)
         case "IN":
             made = column.in_(value)
         case "NOT IN":

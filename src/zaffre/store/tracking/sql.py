@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from zaffre.errors import InvalidInput
+from zaffre.store import regex
 from zaffre.store.inserts import insert
+from zaffre.store.raw import sqlite
 
 T = TypeVar("T")
+LONGEST_SEARCH_S = 30.0
+_STEPS = 100_000  # of SQLite's machine, between two looks at the clock: a few milliseconds
 CHUNK = 500  # values to one IN: far below what either database takes
 
 
@@ -18,6 +25,35 @@ def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
     rest = iter(values)
     while piece := list(islice(rest, size)):
         yield piece
+
+
+@contextlib.contextmanager
+def bounded(conn: sa.Connection, seconds: float = LONGEST_SEARCH_S) -> Iterator[None]:
+    """Give up what takes longer: many texts may have to be read, and the threads that read are few.
+
+    Raises InvalidInput then, and for a regular expression that only PostgreSQL does not know.
+    """
+    try:
+        if conn.dialect.name == "postgresql":
+            conn.execute(sa.text(f"SET LOCAL statement_timeout = {int(seconds * 1000)}"))
+            yield
+            return
+        driver, end = sqlite(conn), time.monotonic() + seconds
+        driver.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+        try:
+            yield
+        finally:
+            driver.set_progress_handler(None, 0)
+    except sa.exc.DBAPIError as error:
+        state, text = getattr(error.orig, "sqlstate", None), str(error.orig)
+        if state == "57014" or text == "interrupted":
+            raise InvalidInput(
+                f"The search took longer than {seconds:g} s and was given up. Narrow it: by a time, an experiment, a tag.",
+                target="filter",
+            ) from None
+        if state == "2201B":
+            raise InvalidInput(f"Field 'filter': {text.splitlines()[0][:200]}.", target="filter") from None
+        raise
 
 
 def insert_or_ignore(conn: sa.Connection, table: sa.Table, values: dict[str, Any]) -> bool:
@@ -35,6 +71,13 @@ def like(conn: sa.Connection, column: sa.ColumnElement[Any], pattern: str) -> sa
     # SQLite's LIKE ignores case; its GLOB does not.
     glob = "".join({"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}.get(letter, letter) for letter in pattern)
     return column.op("GLOB", is_comparison=True)(glob)
+
+
+def matches(conn: sa.Connection, column: sa.ColumnElement[Any], pattern: str) -> sa.ColumnElement[bool]:
+    """Whether a regular expression is found in it; see `store/regex.py`."""
+    if conn.dialect.name == "postgresql":
+        return column.op("~", is_comparison=True)(regex.for_postgres(pattern))
+    return sa.Function(regex.SQL_NAME, pattern, column, type_=sa.Boolean()).is_(sa.true())
 
 
 def ilike(conn: sa.Connection, column: sa.ColumnElement[Any], pattern: str) -> sa.ColumnElement[bool]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from zaffre.store import tables
 from zaffre.store.tracking.search import Key, behind, fits_all
+from zaffre.store.tracking.sql import bounded
 from zaffre.store.tracking.trace_search import NAME
 from zaffre.store.tracking.traces import COSTS, METADATA, TAG, TOKENS
 
@@ -122,6 +123,8 @@ def groups(conn: sa.Connection, scope: str, asked: Asked, after: Sequence[Any] |
     place = [inner.c[name] for name in names]
     found = [kinds(one, inner).label(f"value_{index}") for index, one in enumerate(asked.aggregations)]
     query = sa.select(*place, *found).group_by(*place).order_by(*place).limit(limit)
+    with bounded(conn):
+        answered = conn.execute(query).all()
     return [
         Group(
             list(row[: len(names)]),
@@ -131,7 +134,7 @@ def groups(conn: sa.Connection, scope: str, asked: Asked, after: Sequence[Any] |
                 if given is not None
             },
         )
-        for row in conn.execute(query)
+        for row in answered
     ]
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from zaffre.store import tables
 from zaffre.store.tracking.conditions import Condition, Order
 from zaffre.store.tracking.search import Key, behind, compare, fits_all
+from zaffre.store.tracking.sql import bounded
 from zaffre.store.tracking.traces import COLUMNS, METADATA, PROMPT, TAG, Trace, whole
 
 NAME, SOURCE_RUN, SESSION = "mlflow.traceName", "mlflow.sourceRun", "mlflow.trace.session"
@@ -18,6 +21,7 @@ _t = tables.traces
 _e = tables.experiments
 _labels = tables.trace_labels.c
 _spans = tables.spans.c
+_contents = tables.span_contents.c
 _assessments = tables.assessments.c
 _runs = tables.trace_runs.c
 
@@ -33,6 +37,7 @@ ATTRIBUTES: dict[str, sa.ColumnElement[Any]] = {
 _ORDERED_LABELS = {"name": (TAG, NAME), "run_id": (METADATA, SOURCE_RUN)}
 ORDERED = frozenset({*ATTRIBUTES, *_ORDERED_LABELS})
 _OPTIONAL = frozenset({"client_request_id", "execution_duration", *_ORDERED_LABELS})
+_OF_SPANS = ("span", "span_attribute")
 _SPAN = {"name": _spans.name, "type": _spans.type, "status": _spans.status}
 
 
@@ -56,7 +61,8 @@ def search(
         .order_by(*(key.desc() if down else key.asc() for key, down in keys))
         .limit(limit)
     )
-    rows = conn.execute(query if after is None else query.where(behind(keys, after))).mappings().all()
+    with bounded(conn):
+        rows = conn.execute(query if after is None else query.where(behind(keys, after))).mappings().all()
     names = [column.name for column in COLUMNS]
     traces = whole(conn, [Trace(**{name: row[name] for name in names}) for row in rows])
     places = [[row[f"place_{index}"] for index in range(len(keys))] for row in rows]
@@ -84,15 +90,20 @@ def counts(
         .subquery()
     )
     a, b = each.c.first, each.c.second
-    row = conn.execute(sa.select(sa.func.sum(a), sa.func.sum(b), sa.func.sum(a * b), sa.func.count())).one()
+    with bounded(conn):
+        row = conn.execute(sa.select(sa.func.sum(a), sa.func.sum(b), sa.func.sum(a * b), sa.func.count())).one()
     return row[0] or 0, row[1] or 0, row[2] or 0, row[3]
 
 
 def wanted(conn: sa.Connection, scope: str, conditions: Sequence[Condition]) -> list[sa.ColumnElement[bool]]:
     """The conditions as SQL. All that is asked of a span is asked of one and the same span."""
-    spans = [_span(conn, one) for one in conditions if one.entity == "span"]
-    found = [_where(conn, scope, one) for one in conditions if one.entity != "span"]
-    return [*found, _any(_spans.trace, *spans)] if spans else found
+    found = [_where(conn, scope, one) for one in conditions if one.entity not in _OF_SPANS]
+    counted = [one for one in conditions if one.entity == "span" and one.key in _SPAN]
+    told = [one for one in conditions if one.entity in _OF_SPANS and one not in counted]
+    spans = [*(compare(conn, _SPAN[one.key], one) for one in counted), *(_told(conn, one) for one in told)]
+    if counted and told:
+        spans.append(sa.and_(_contents.trace == _spans.trace, _contents.id == _spans.id))
+    return [*found, _any(_contents.trace if told else _spans.trace, *spans)] if spans else found
 
 
 def _keys(orders: Sequence[Order]) -> list[Key]:
@@ -128,8 +139,25 @@ def _where(conn: sa.Connection, scope: str, condition: Condition) -> sa.ColumnEl
     return _label(conn, TAG if condition.entity == "tag" else METADATA, condition.key, condition)
 
 
-def _span(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
-    return compare(conn, _SPAN[condition.key], condition)
+def _told(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
+    """What a span says: one of its attributes, or any of its text."""
+    if condition.entity == "span_attribute":
+        return compare(conn, _attribute(conn, condition.key), condition)
+    # The text is JSON, in which quotes and ends of lines look otherwise than where they are read.
+    pattern = str(condition.value)
+    written = json.dumps(pattern, ensure_ascii=False)[1:-1]
+    either = [msgspec.structs.replace(condition, value=one) for one in dict.fromkeys((pattern, written))]
+    return sa.or_(*(compare(conn, _contents.text, one) for one in either))
+
+
+def _attribute(conn: sa.Connection, key: str) -> sa.ColumnElement[Any]:
+    """As a text: what is no text itself as JSON."""
+    if conn.dialect.name == "postgresql":
+        document = sa.cast(_contents.text, sa.JSON)
+        return document.op("->", return_type=sa.JSON())("attributes").op("->>", return_type=sa.Text())(key)
+    path = f'$.attributes."{key}"'
+    kind, value = sa.func.json_type(_contents.text, path), sa.func.json_extract(_contents.text, path)
+    return sa.case((kind == "true", "true"), (kind == "false", "false"), else_=sa.cast(value, sa.Text))
 
 
 def _assessed(conn: sa.Connection, scope: str, condition: Condition) -> sa.ColumnElement[bool]:
