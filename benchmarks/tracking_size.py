@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import load, mlflow_server, processes
 from benchmarks.figures import Figure
 from benchmarks.samples import Sample, ratios
-from benchmarks.tracking_sides import NOW, Side, one
+from benchmarks.tracking_sides import NOW, Place, Side, mlflows_side, our_side
 
 CLIENTS, REQUESTS = 8, 1000
 REST_S = 3.0
@@ -41,8 +41,9 @@ def measure(folder: Path, *, rounds: int) -> list[Figure]:
 
 @contextlib.contextmanager
 def _started(folder: Path, python: Path, name: str) -> Iterator[Side]:
-    with contextlib.ExitStack() as stack:
-        yield one(stack, name, folder / "size" / name, python)
+    place = Place(folder / "size" / name)
+    with our_side(place) if name == "zaffre" else mlflows_side(python, place) as side:
+        yield side
 
 
 def _log(side: Side) -> None:
