@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities.webhook import WebhookEvent
 from mlflow.exceptions import MlflowException
 
 from tests.support import mlflow_peer, mlflow_store
@@ -80,11 +81,13 @@ def test_a_database_and_what_is_new_in_it_since(client_environment: ZaffreServer
     (tmp_path / "elsewhere" / "MLmodel").write_text("flavors: {}")
     with contextlib.chdir(tmp_path):  # where MLflow puts the files of a database's runs
         client = mlflow_store.fill(uri)
-        bring(client_environment, uri, "from-database")
+        client.create_webhook("ci", "https://8.8.8.8/x", [WebhookEvent("registered_model", "created")], secret="s")
+        assert "make them anew: ci" in bring(client_environment, uri, "from-database")
         here = tracking(client_environment, "from-database")
         assert mlflow_store.content(here) == mlflow_store.content(uri)
         assert mlflow_store.models(here) == mlflow_store.models(uri)
         client.set_registered_model_alias("forest", "champion", "1")
+        client.set_prompt_alias("greeting", "live", 2)
         client.create_model_version("forest", (tmp_path / "elsewhere").as_uri())
         changed = mlflow_store.add_runs(client, "train", 1)[0]
         client.set_tag(changed, "kind", "later")

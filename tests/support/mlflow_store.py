@@ -14,6 +14,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 
 POINTS = 2500  # of one metric: more than goes into two requests
 OURS = "zaffre.import."
+PROMPT = "tags.`mlflow.prompt.is_prompt` = 'true'"
 
 
 def fill(uri: str) -> MlflowClient:
@@ -48,6 +49,7 @@ def fill(uri: str) -> MlflowClient:
     client.log_inputs(run, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
     _log_files(client, run, {"notes.txt": "hello", "deep/er/ü b.bin": "x" * 300_000, "deep/empty": ""})
     fill_models(client, train, run)
+    fill_prompts(client)
     client.set_terminated(run, "FINISHED", 1_700_000_009_000)
     child = client.create_run(
         train, start_time=1_700_000_001_000, tags={"mlflow.parentRunId": run}, run_name="child"
@@ -93,6 +95,14 @@ def fill_models(client: MlflowClient, experiment: str, run: str) -> None:
     client.create_registered_model("empty")
 
 
+def fill_prompts(client: MlflowClient) -> None:
+    client.register_prompt("greeting", "Hello {{name}}!", commit_message="first", tags={"team": "blue"})
+    client.register_prompt("greeting", [{"role": "user", "content": "Hi {{name}}"}])
+    client.set_prompt_tag("greeting", "use", "mail")
+    client.set_prompt_version_tag("greeting", "1", "score", "5")
+    client.set_prompt_alias("greeting", "live", 1)
+
+
 def models(uri: str, *, files: bool = True) -> dict[str, Any]:
     """What a store holds of logged and registered models, without the places of their files, but with these."""
     client = MlflowClient(uri, uri)
@@ -112,13 +122,15 @@ def models(uri: str, *, files: bool = True) -> dict[str, Any]:
         )
         found[one.model_id] = [head, _tags(one.tags), one.params, points]
         found[one.model_id].append(_files_at(client, one.artifact_location) if files else None)
-    for model in client.search_registered_models():
+    prompts = client.search_registered_models(PROMPT)
+    for model in [*client.search_registered_models(), *prompts]:
         aliases = {alias: str(version) for alias, version in model.aliases.items()}
         head = [model.description or "", model.creation_timestamp, model.last_updated_timestamp, aliases]
         quoted = model.name.replace("'", "''")
         found[model.name] = [head, _tags(model.tags), {}]
-        for one in client.search_model_versions(f"name='{quoted}'"):
-            place = client.get_model_version_download_uri(one.name, one.version)
+        is_prompt = model.name in {one.name for one in prompts}
+        for one in client.search_model_versions(f"name='{quoted}'" + (f" AND {PROMPT}" if is_prompt else "")):
+            place = one.source if is_prompt else client.get_model_version_download_uri(one.name, one.version)
             found[model.name][2][str(one.version)] = [
                 [
                     one.description or "",
@@ -129,7 +141,7 @@ def models(uri: str, *, files: bool = True) -> dict[str, Any]:
                 ],
                 one.status,
                 _tags(one.tags),
-                _files_at(client, place) if files else None,
+                place if is_prompt else _files_at(client, place) if files else None,
             ]
     return found
 

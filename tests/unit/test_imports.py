@@ -204,6 +204,25 @@ def test_versions_keep_their_numbers_and_are_never_another(house: House) -> None
     assert made[1].name == "4"
 
 
+def test_a_prompt_is_imported_as_one_and_is_never_a_model(house: House) -> None:
+    is_prompt = {"mlflow.prompt.is_prompt": "true"}
+    text = {**is_prompt, "mlflow.prompt.text": "Hello"}
+    told = {"name": "greeting", "source": "prompt-template", "run_id": None}
+    assert house.registered(name="greeting", tags=is_prompt) is True
+    house.version(**told, tags=text)
+    assert house.registered(name="greeting", tags=is_prompt, aliases={"live": "3"}) is False
+    found = do(house.models.get(house.workspace, "greeting"))
+    assert (found.row.type, found.versions[0].name, aliases(found.row)) == ("workspaces/prompts", "3", {"live": "3"})
+    assert found.row.created_at == 50 and found.versions[0].created_at == 70
+    with pytest.raises(Conflict, match="is a prompt"):
+        house.version(**told, tags={})
+    with pytest.raises(Conflict, match="is taken"):
+        house.registered(name="greeting")
+    house.registered(name="trees")
+    with pytest.raises(Conflict, match="is no prompt"):
+        house.version(**{**told, "name": "trees"}, tags=text)
+
+
 @pytest.mark.parametrize(
     ("struct", "body"),
     [

@@ -14,7 +14,7 @@ from zaffre.importing.files import Files
 from zaffre.importing.registry import Registry
 from zaffre.importing.report import CHANGED, NEW, SAME, Report
 from zaffre.importing.runs import Runs
-from zaffre.importing.source import Source
+from zaffre.importing.source import Source, SourceError
 from zaffre.importing.target import Target, TargetError
 from zaffre.profiles import ClientError
 
@@ -36,7 +36,10 @@ class Importer:
         self._files = Files(source, target, report, wanted=wishes.artifacts, parallel=wishes.parallel)
         self._runs = Runs(source, target, self._files, report, again=wishes.again)
         self._models = logged_models.LoggedModels(source, target, self._files, report, again=wishes.again)
-        self._registry = Registry(source, target, self._files, report, again=wishes.again)
+        self._registries = [
+            Registry(source, target, self._files, report, prompts=prompts, again=wishes.again)
+            for prompts in (False, True)
+        ]
         self._threads = ThreadPoolExecutor(wishes.parallel, thread_name_prefix="zf-import")
 
     def run(self) -> None:
@@ -53,11 +56,24 @@ class Importer:
                         raise
                     self._report.fail("experiment", f"'{experiment.name}'", error)
             if not self._wishes.experiments:
-                found = self._source.registered_models()
-                self._all("registered model", ((one.name, partial(self._registry.bring, one)) for one in found))
+                for registry in self._registries:
+                    found = self._source.registered_models(prompts=registry.prompts)
+                    self._all(registry.thing, ((one.name, partial(registry.bring, one)) for one in found))
+                self._name_webhooks()
         finally:
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._files.close()
+
+    def _name_webhooks(self) -> None:
+        """They are not imported: nobody is told their secrets, and where they may go is for this server's operator to say."""
+        try:
+            names = self._source.webhooks()
+        except SourceError as error:
+            self._report.note(f"the webhooks there could not be listed: {error}")
+            return
+        if names:
+            listed = ", ".join(sorted(names))
+            self._report.note(f"webhooks are left out, since their secrets cannot be read; make them anew: {listed}")
 
     def _chosen(self, found: Sequence[Any]) -> list[Any]:
         names = self._wishes.experiments

@@ -1,4 +1,7 @@
-"""Registered models: versions under their own numbers, on the files that were imported with their runs, then what names them."""
+"""Registered models: versions under their own numbers, on the files that were imported with their runs, then what names them.
+
+MLflow keeps prompts as models without files.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 from zaffre.importing import journal
 from zaffre.importing.files import Files
 from zaffre.importing.report import CHANGED, NEW, SAME, Report
-from zaffre.importing.source import Source, SourceError
+from zaffre.importing.source import Source, SourceError, of_name
 from zaffre.importing.target import Target, TargetError
 from zaffre.profiles import ClientError
 
@@ -18,19 +21,30 @@ UPLOADS = "LocalUpload"
 """Where files of versions go that no run of this server holds; Azure ML's own word for what a client sent."""
 
 
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+PROMPT_URI = "prompt-template"
+
+
 class LeftOut(Exception):
     """A version that was not asked for."""
 
 
 class Registry:
-    def __init__(self, source: Source, target: Target, files: Files, report: Report, *, again: bool) -> None:
+    """Of models or of prompts."""
+
+    def __init__(
+        self, source: Source, target: Target, files: Files, report: Report, *, prompts: bool, again: bool
+    ) -> None:
         self._source, self._target, self._files, self._report = source, target, files, report
-        self._again = again
+        self.prompts, self._again = prompts, again
+        self.thing, self._part = ("prompt", "prompt version") if prompts else ("registered model", "model version")
 
     def bring(self, model: Any) -> None:
         """One model with its versions; a version that fails is reported, the others go on. Raises ClientError for the model."""
         here = self._here(model.name)
-        versions = sorted(self._source.versions(model.name), key=lambda one: int(one.version))
+        if here is not None and (PROMPT_TAG in _tags(here)) != self.prompts:
+            raise TargetError(f"its name is that of a {'model' if self.prompts else 'prompt'} here", 409)
+        versions = sorted(self._source.versions(model.name, prompts=self.prompts), key=lambda one: int(one.version))
         held = {one["version"]: _tags(one) for one in self._versions_here(model.name)} if here else {}
         aliases = {alias: str(version) for alias, version in (getattr(model, "aliases", None) or {}).items()}
         state = journal.digest(model.description or "", model.tags, aliases, model.last_updated_timestamp)
@@ -38,7 +52,7 @@ class Registry:
             self._put(model, {}, None)
         arrived = {one.version for one in versions if self._version(one, held.get(str(one.version)))}
         if here is not None and _tags(here).get(journal.STATE) == state and not self._again:
-            self._report.count("registered model", SAME)
+            self._report.count(self.thing, SAME)
             return
         if not self._report.dry:
             lacking = {
@@ -46,10 +60,10 @@ class Registry:
             }
             kept = {alias: version for alias, version in aliases.items() if alias not in lacking}
             self._put(model, kept, None if lacking else state)
-        self._report.count("registered model", NEW if here is None else CHANGED)
+        self._report.count(self.thing, NEW if here is None else CHANGED)
 
     def _put(self, model: Any, aliases: dict[str, str], state: str | None) -> None:
-        tags = journal.tags(model.tags, self._source.name, model.name, model.name)
+        tags = self._tagged(model.tags)
         given = {
             "name": model.name,
             "description": model.description or None,
@@ -65,7 +79,7 @@ class Registry:
         name = f"{version.name}/{version.version}"
         try:
             if version.status != READY:
-                self._report.note(f"model version {name} is {version.status} there; it is left out")
+                self._report.note(f"{self._part} {name} is {version.status} there; it is left out")
                 return False
             head = [
                 version.source,
@@ -76,18 +90,18 @@ class Registry:
             ]
             state = journal.digest(head, version.tags)
             if held is not None and held.get(journal.STATE) == state and not self._again:
-                self._report.count("model version", SAME)
+                self._report.count(self._part, SAME)
                 return True
             if not self._report.dry:
                 self._put_version(version, state)
-            self._report.count("model version", NEW if not held else CHANGED)
+            self._report.count(self._part, NEW if not held else CHANGED)
         except LeftOut as error:
-            self._report.note(f"model version {name} is left out: {error}")
+            self._report.note(f"{self._part} {name} is left out: {error}")
             return False
         except ClientError as error:
             if isinstance(error, TargetError) and error.hopeless:
                 raise
-            self._report.fail("model version", name, error)
+            self._report.fail(self._part, name, error)
             return False
         return True
 
@@ -106,12 +120,18 @@ class Registry:
             "user_id": version.user_id or "",
             "creation_timestamp": version.creation_timestamp,
             "last_updated_timestamp": version.last_updated_timestamp,
-            "tags": journal.tags(version.tags, self._source.name, "", "") | {journal.STATE: state},
+            "tags": self._tagged(version.tags) | {journal.STATE: state},
         }
         self._target.put("model-versions", {key: value for key, value in given.items() if value is not None})
 
+    def _tagged(self, tags: dict[str, str]) -> dict[str, str]:
+        """With what MLflow's client does not show of a prompt: that it is one."""
+        return journal.tags(tags, self._source.name, "", "") | ({PROMPT_TAG: "true"} if self.prompts else {})
+
     def _place(self, version: Any) -> str:
-        """Where the version's files are here: with its run or its logged model, or else they are brought now."""
+        """Where the version's files are here: with its run or its logged model, or else they are brought now. A prompt has none."""
+        if self.prompts:
+            return str(version.source or PROMPT_URI)
         uri = self._source.download_uri(version).rstrip("/")
         if found := self._with_model(version, uri) or self._with_run(version, uri):
             return found
@@ -153,8 +173,7 @@ class Registry:
         return None if found is None else found["registered_model"]
 
     def _versions_here(self, name: str) -> list[dict[str, Any]]:
-        quoted = name.replace("'", "''")
-        wish = {"filter": f"name='{quoted}'", "max_results": "10000"}
+        wish = {"filter": of_name(name, prompts=self.prompts), "max_results": "10000"}
         found: list[dict[str, Any]] = self._target.get("model-versions/search", **wish).get("model_versions", [])
         return found
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 NEW, CHANGED, SAME, FAILED = "new", "changed", "same", "failed"
-THINGS = ("experiment", "run", "logged model", "registered model", "model version")
+THINGS = ("experiment", "run", "logged model", "registered model", "model version", "prompt", "prompt version")
 EVERY_S = 5.0
 """How often a line tells of progress."""
 

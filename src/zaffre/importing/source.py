@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from zaffre.importing.database import Database
 from zaffre.profiles import ClientError
 
 T = TypeVar("T")
@@ -21,21 +22,13 @@ RUNS_A_PAGE = 500
 EXPERIMENTS_A_PAGE = 500
 CONNECT_S = 20.0
 MODELS_A_PAGE = 100
-ROWS_A_FETCH = 10_000
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
 _UNKNOWN = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_PROMPT = "tags.`mlflow.prompt.is_prompt` = 'true'"
+"""Without a word of it, MLflow's searches find models only."""
 _USER = re.compile(r"(?<=://)[^/?#]*@")
 _NEEDED = "Install it beside Zaffre (`pip install mlflow`), or give --mlflow newest for an environment of its own."
-
-
-class Point(NamedTuple):
-    """A metric's value, in the fields of MLflow's own."""
-
-    key: str
-    value: float
-    timestamp: int
-    step: int
 
 
 class Source:
@@ -66,8 +59,8 @@ class Source:
             if self.kind in _DATABASES:
                 _same_schema(self.uri, self.name)
             self.client = self.asked(mlflow.MlflowClient, self.uri, self.uri)
-            # Of a database; a server and a folder have none.
-            self._engine: Any = getattr(self.client._tracking_client.store, "engine", None)
+            engine = getattr(self.client._tracking_client.store, "engine", None)  # a server and a folder have none
+            self._database = None if engine is None else Database(engine)
             self._has_logged_models = hasattr(self.client, "search_logged_models")
             self.asked(self._search_experiments, None, 1)
         except ImportError as error:
@@ -89,8 +82,8 @@ class Source:
 
     def points(self, run: Any) -> Iterator[Any]:
         """Every point of every metric of a run."""
-        if self._engine is not None:
-            yield from self._points_of_database(run.info.run_id)
+        if self._database is not None:
+            yield from self._of_database(partial(self._database.points, run.info.run_id))
             return
         for key in sorted(run.data.metrics):
             yield from self.asked(self.client.get_metric_history, run.info.run_id, key)
@@ -113,13 +106,26 @@ class Source:
     def logged_model(self, model_id: str) -> Any | None:
         return self._present(self.client.get_logged_model, model_id) if self._has_logged_models else None
 
-    def registered_models(self) -> list[Any]:
-        return list(self._pages(self._search_registered_models))
+    def registered_models(self, *, prompts: bool = False) -> list[Any]:
+        """Or prompts, which MLflow keeps as models with a tag."""
+        return list(self._pages(partial(self._search_registered_models, _PROMPT if prompts else None)))
 
-    def versions(self, name: str) -> list[Any]:
-        """The versions of a registered model."""
-        quoted = name.replace("'", "''")
-        return list(self._pages(partial(self._search_versions, f"name='{quoted}'")))
+    def versions(self, name: str, *, prompts: bool = False) -> list[Any]:
+        """The versions of a registered model, or of a prompt."""
+        return list(self._pages(partial(self._search_versions, of_name(name, prompts=prompts))))
+
+    def webhooks(self) -> list[str]:
+        """Their names. Folders have none, nor has MLflow 2."""
+        if self._database is not None:
+            return list(self._of_database(self._database.webhooks))
+        if self.kind == "file" or not hasattr(self.client, "list_webhooks"):
+            return []
+        try:
+            return [one.name for one in self._pages(self._list_webhooks)]
+        except SourceError as error:
+            if error.code not in _UNKNOWN:
+                raise
+            return []
 
     def download_uri(self, version: Any) -> str:
         """Where the files of a model's version are."""
@@ -139,16 +145,12 @@ class Source:
 
         return ServedFiles(self.client._tracking_client.store, run_id)
 
-    def _points_of_database(self, run_id: str) -> Iterator[Any]:
-        """By the one table they are in, the same in every MLflow since 1.0: its client makes an object of every row."""
+    def _of_database(self, read: Callable[[], Iterable[T]]) -> Iterator[T]:
+        """Rows of its tables. Raises SourceError."""
         import sqlalchemy as sa
 
-        columns: list[Any] = [sa.column(name) for name in (*Point._fields, "is_nan")]
-        query = sa.select(*columns).select_from(sa.table("metrics")).where(sa.column("run_uuid") == run_id)
         try:
-            with self._engine.connect().execution_options(yield_per=ROWS_A_FETCH) as conn:
-                for row in conn.execute(query):
-                    yield Point(row[0], float("nan") if row[4] else row[1], row[2], row[3])
+            yield from read()
         except sa.exc.SQLAlchemyError as error:
             raise SourceError(f"{self.name}: {_first_line(error)}") from error
 
@@ -164,8 +166,11 @@ class Source:
     def _search_logged_models(self, experiment_id: str, token: str | None) -> Any:
         return self.client.search_logged_models([experiment_id], page_token=token)
 
-    def _search_registered_models(self, token: str | None) -> Any:
-        return self.client.search_registered_models(max_results=MODELS_A_PAGE, page_token=token)
+    def _search_registered_models(self, filter_: str | None, token: str | None) -> Any:
+        return self.client.search_registered_models(filter_, max_results=MODELS_A_PAGE, page_token=token)
+
+    def _list_webhooks(self, token: str | None) -> Any:
+        return self.client.list_webhooks(page_token=token)
 
     def _search_versions(self, filter_: str, token: str | None) -> Any:
         return self.client.search_model_versions(filter_, max_results=MODELS_A_PAGE, page_token=token)
@@ -203,6 +208,12 @@ class SourceError(ClientError):
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(message)
         self.code = code
+
+
+def of_name(name: str, *, prompts: bool) -> str:
+    """A filter for the versions of a model or of a prompt."""
+    quoted = name.replace("'", "''")
+    return f"name='{quoted}'" + (f" AND {_PROMPT}" if prompts else "")
 
 
 def without_password(uri: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from zaffre.errors import Conflict, InvalidInput
-from zaffre.services.registered_models import MODELS, STAGES, VERSIONS, RegisteredModels
+from zaffre.services import assets, registry_events
+from zaffre.services.registered_models import MODELS, PROMPT_TAG, PROMPTS, STAGES, RegisteredModels
 from zaffre.services.tracking import Tracking, words
 from zaffre.services.tracking.experiments import ACTIVE, DEFAULT_ID, DEFAULT_NAME
 from zaffre.services.tracking.logged_models import FAILED, PENDING, READY
@@ -70,7 +71,7 @@ class ImportedLoggedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered model. `aliases` name versions that are here."""
+    """A registered model, or with the tag of one a prompt. `aliases` name versions that are here."""
 
     name: str
     description: str | None
@@ -202,7 +203,11 @@ class Imports:
         return await self._database.write(work)
 
     async def registered_model(self, actor: Actor, workspace: Workspace, given: ImportedModel) -> bool:
-        """Make the model, or bring it up to date; whether it was made now. Raises Conflict for a name in another case."""
+        """Make the model, or bring it up to date; whether it was made now.
+
+        Raises Conflict for a name in another case, and for one that a prompt has, or a model.
+        """
+        type_ = _type(given.tags)
         try:
             await self._models.create(actor, workspace, given.name, given.description, given.tags)
             made = True
@@ -210,21 +215,25 @@ class Imports:
             made = False
 
         def work(unit: Unit) -> None:
-            row = rows.get(unit.conn, workspace.id, MODELS, given.name, lock=True)
+            row = rows.get(unit.conn, workspace.id, type_, given.name, lock=True)
             if row is None or row.name != given.name:
-                other = f"'{row.name}' is here, and its name differs in case only" if row else "it was deleted just now"
-                raise Conflict(f"The model '{given.name}' cannot be imported: {other}.", target="name")
+                other = f"'{row.name}' is here, and its name differs in case only" if row else "the name is taken"
+                raise Conflict(f"'{given.name}' cannot be imported: {other}.", target="name")
             properties = row.body["properties"]
             new: dict[str, Any] = {"tags": {**(properties.get("tags") or {}), **given.tags}}
             if given.description is not None:
                 new["description"] = given.description
             for alias, version in given.aliases.items():
-                if rows.get(unit.conn, workspace.id, VERSIONS, version, given.name) is None:
+                if rows.get(unit.conn, workspace.id, assets.versions_of(type_), version, given.name) is None:
                     raise InvalidInput(
                         f"The alias '{alias}' names version {version}, which is not here.", target="aliases"
                     )
             known = row.server.get("mlflow", {})
-            server = {**row.server, "mlflow": {**known, "aliases": {**known.get("aliases", {}), **given.aliases}}}
+            held = known.get("aliases", {})
+            server = {**row.server, "mlflow": {**known, "aliases": {**held, **given.aliases}}}
+            for alias, version in given.aliases.items():
+                if held.get(alias) != version:
+                    registry_events.alias_created(unit, workspace.id, row, alias, version)
             rows.update(unit, None, row.pk, body={**row.body, "properties": {**properties, **new}}, server=server)
             imports.set_resource(unit, row.pk, **_times(given))
             unit.emit(workspace.id, MODELS, row.name)
@@ -237,6 +246,11 @@ class Imports:
         if given.stage not in STAGES:
             raise InvalidInput(
                 f"Field 'stage': '{given.stage[:50]}' is not one of {', '.join(STAGES)}.", target="stage"
+            )
+        type_ = _type(given.tags)
+        if (await self._models.get(workspace, given.name)).row.type != type_:
+            raise Conflict(
+                f"'{given.name}' is here, and is {'no prompt' if type_ == PROMPTS else 'a prompt'}.", target="name"
             )
         container, row = await self._models.create_version(
             actor,
@@ -272,6 +286,11 @@ class Imports:
         made = experiment_store.by_name(unit.conn, scope, given.name)
         assert made is not None, "the experiment was inserted or found in this transaction"
         return made
+
+
+def _type(tags: dict[str, str]) -> str:
+    """Of the container: a prompt says by a tag that it is one, and so does each of its versions."""
+    return PROMPTS if PROMPT_TAG in tags else MODELS
 
 
 def _times(given: ImportedExperiment | ImportedLoggedModel | ImportedModel | ImportedVersion) -> dict[str, int]:
