@@ -72,6 +72,12 @@ def test_a_large_file_is_sent_by_the_edge(
     )
     assert answer.headers["x-content-type-options"] == "nosniff" and answer.headers["x-request-id"]
     assert not {"last-modified", "etag", "x-accel-redirect"} & set(answer.headers)
+    # What a file is called says what it is, not who sent it; in a browser it is a file to keep either way.
+    page = f"mlflow-artifacts/artifacts/ExperimentRun/dcid.{run}/a.json"
+    assert ask("PUT", page, data=b"<script>", headers={"Content-Type": "text/html"}).status_code == 200
+    answer = ask("GET", page)
+    assert answer.headers["content-type"] == "text/plain"
+    assert answer.headers["content-disposition"] == "attachment; filename=a.json"
     # nginx would compare conditions with times of its own; ours are not kept for artifacts, so there are none to fail.
     assert ask("GET", address, headers={"If-Match": '"x"'}).status_code == 200
 

@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -196,9 +197,17 @@ def store() -> Callable[..., Iterator[Any]]:
     return over_rest
 
 
+def artifacts_server() -> Iterator[SimpleNamespace]:
+    """In the place of the server with a proxy to a folder of artifacts."""
+    url = new_workspace()
+    yield SimpleNamespace(url=url, default_artifact_root=f"{url}/api/2.0/mlflow-artifacts/artifacts")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> None:
     if fixturedef.argname == "store" and "sqlalchemy_store" in request.node.nodeid:
         fixturedef.func = store()
+    if fixturedef.argname == "artifacts_server":
+        fixturedef.func = artifacts_server
     if fixturedef.argname in ("tracking_uri", "tracking_uri_mock") and "notrackingurimock" not in request.keywords:
         fixturedef.func = tracking(request)

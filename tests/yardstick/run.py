@@ -29,6 +29,7 @@ FILES = (
     "tests/tracking/test_model_registry.py",
     "tests/tracking/test_client.py",
     "tests/tracking/test_tracking.py",
+    "tests/tracking/test_mlflow_artifacts.py",
     "tests/tracking/test_log_figure.py",
     "tests/tracking/test_log_image.py",
     "tests/tracking/fluent/test_fluent.py",

@@ -24,9 +24,9 @@ def edge_sends(call: Call, size: int) -> bool:
     return not any(name in call.headers for name in _CONDITIONS)
 
 
-def sent_by_edge(name: str, headers: dict[str, str], media_type: str) -> Response:
+def sent_by_edge(name: str, headers: dict[str, str]) -> Response:
     """The answer that makes nginx send the object, or the range of it that the client asked for.
 
-    `name` is as `Objects.file_name` gives it. Of `headers`, nginx keeps Content-Disposition, Cache-Control and Expires.
+    `name` is as `Objects.file_name` gives it. Of `headers`, nginx keeps Content-Type, Content-Disposition, Cache-Control and Expires.
     """
-    return Response(None, 200, {**headers, "x-accel-redirect": FOLDER + name}, media_type)
+    return Response(None, 200, {**headers, "x-accel-redirect": FOLDER + name})

@@ -7,7 +7,6 @@ not mix; the first to be completed drops the other's parts, as Azure has it. Wha
 from __future__ import annotations
 
 import base64
-import mimetypes
 from collections.abc import Sequence
 from urllib.parse import quote
 
@@ -15,7 +14,8 @@ import msgspec
 
 from zaffre.errors import InvalidInput
 from zaffre.runtime import Runtime
-from zaffre.services.blobs import OCTETS, Blobs, Content, check_name
+from zaffre.services import media_types
+from zaffre.services.blobs import Blobs, Content, check_name
 from zaffre.services.blocks import Pick
 from zaffre.services.places import Place
 from zaffre.services.signed_links import READ, WRITE, signed_address
@@ -79,7 +79,7 @@ class DirectArtifacts:
                 target="parts",
             )
         picks = [Pick(source="Latest", id=_block(upload, number)) for number in sorted(parts)]
-        content = Content(content_type=mimetypes.guess_type(place.path)[0] or OCTETS)
+        content = Content(content_type=media_types.of_name(place.path))
         return await self._blobs.commit_blocks(place.account, place.container, place.path, picks, content=content)
 
     async def abort(self, place: Place, upload: str) -> None:

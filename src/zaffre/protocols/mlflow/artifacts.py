@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import re
 from collections.abc import AsyncIterator
 from urllib.parse import quote
@@ -28,6 +27,7 @@ from zaffre.protocols.mlflow.artifact_places import (
 )
 from zaffre.protocols.mlflow.table import Served
 from zaffre.protocols.mlflow.wire import parse, required
+from zaffre.services import media_types
 from zaffre.services.artifact_uris import artifact_place
 from zaffre.services.blobs import OCTETS, Blobs, Content
 from zaffre.services.places import Place
@@ -37,6 +37,7 @@ from zaffre.services.tracking.traces import ARTIFACTS_TAG, IN_STORE, SPANS_TAG
 
 _READ, _WRITE, _DELETE = (f"workspaces/experiments/runs/artifacts/{verb}" for verb in ("read", "write", "delete"))
 PAGE = 1000
+_TOKEN = re.compile(r"[A-Za-z0-9!#$&+.^_`|~-]+")  # RFC 9110's, less what RFC 8187 gives a meaning
 TRACE_FILE = "traces.json"
 _ATTACHMENT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ARRIVED = "x-zf-sha256"  # of what an upload brought, in hexadecimal
@@ -147,7 +148,7 @@ class Artifacts:
             raise InvalidInput("Request must specify data.", target="data")
         _, folder = await of_run(self._tracking, call.workspace, run_id)
         place = writable(file_below(folder, path))
-        content = Content(content_type=mimetypes.guess_type(path)[0] or OCTETS)
+        content = Content(content_type=media_types.of_name(path))
         await self._blobs.put(place.account, place.container, place.path, _once(data), size=len(data), content=content)
         return json_answer({})
 
@@ -194,13 +195,14 @@ class Artifacts:
     async def _bytes(self, call: Call, place: Place) -> Response:
         blob = await self._blobs.properties(place.account, place.container, place.path)
         headers = {
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(place.path.rpartition('/')[2], safe='')}",
+            "content-type": media_types.of_name(place.path),  # the client's own word might make a browser run it
+            "content-disposition": _attachment(place.path.rpartition("/")[2]),
             "x-content-type-options": "nosniff",
         }
         if edge_sends(call, blob.size) and (name := await self._blobs.objects.file_name(blob.sha256)):
-            return sent_by_edge(name, headers, blob.content_type)
+            return sent_by_edge(name, headers)
         headers["content-length"] = str(blob.size)
-        return StreamingResponse(await self._blobs.stream(blob), headers=headers, media_type=blob.content_type)
+        return StreamingResponse(await self._blobs.stream(blob), headers=headers)
 
     async def _entries(self, folder: Place, start: str) -> tuple[list[tuple[str, int | None]], str | None]:
         """(name, size) of what lies in a folder, from the blob name `start` on; folders have no size."""
@@ -218,6 +220,15 @@ class Artifacts:
 
 def _trace_file(spans: list[bytes]) -> bytes:
     return msgspec.json.encode({"spans": [otlp.as_document(one) for one in spans]})
+
+
+def _attachment(name: str) -> str:
+    """A name is written plain where it can be, else as RFC 8187 has it."""
+    return (
+        f"attachment; filename={name}"
+        if _TOKEN.fullmatch(name)
+        else f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+    )
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
