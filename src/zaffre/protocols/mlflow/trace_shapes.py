@@ -219,6 +219,8 @@ def _compared(value: Any) -> Document:
     """What filters compare, texts as they are and anything else as JSON; the same as JSON; and as a number."""
     if value is None:
         return {"value": None, "json": None, "number": None}
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)  # protobuf's JSON writes every number with a point
     text = json.dumps(value, ensure_ascii=False)  # with the blanks that MLflow has, since filters name the text
     return {"value": value if isinstance(value, str) else text, "json": text, "number": judged(value)}
 

@@ -198,6 +198,8 @@ def _comparison(tokens: list[_Token], grammar: Grammar) -> Condition:
         takes = ("=",)
     if (entity, key) == ("span", "content"):
         takes = ("LIKE", "ILIKE")
+    if op not in takes and entity == "span":
+        _fail("filter", f"span.{key} comparator '{op}' not one of {', '.join(takes)}")
     if op not in takes:
         _fail("filter", f"Invalid comparator '{op}' for {entity} '{key[:100]}', not one of {', '.join(takes)}")
     if op in _LISTS:

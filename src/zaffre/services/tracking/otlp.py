@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from zaffre.errors import InvalidInput, Unprocessable
 from zaffre.services.tracking import conventions, span_text
-from zaffre.services.tracking.counted import figures
+from zaffre.services.tracking.counted import figure, figures
 from zaffre.services.tracking.span_text import clean, decoded, plain, python, searched
-from zaffre.services.tracking.traces import Arrived
+from zaffre.services.tracking.traces import COST, TOKENS, Arrived
 from zaffre.store.tracking.traces import COSTS, Span
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _STATUSES = {0: "UNSET", 1: "OK", 2: "ERROR"}
 _IDS = ("traceId", "spanId", "parentSpanId")
 _SERVICE = "service.name"
 _TRACE_ID = "mlflow.traceRequestId"
+_USED = {TOKENS: conventions.USAGE, COST: conventions.COST}
 # What OpenTelemetry's conventions say of a whole trace, by MLflow's name for it.
 _METADATA = {"session.id": "mlflow.trace.session", "user.id": "mlflow.trace.user"}
 
@@ -119,14 +120,14 @@ def _tell(span: Message) -> None:
         _fill(span.attributes.add(key=name).value, value)
 
 
-def _tokens(messages: list[Message]) -> dict[str, int]:
-    """What the spans used of a model's tokens, all together."""
-    total: dict[str, int] = {}
+def _total(messages: list[Message], key: str) -> dict[str, float]:
+    """What the spans say that they used, by its name, all together."""
+    total: dict[str, float] = {}
     for message in messages:
-        used = decoded(_attribute(message, conventions.USAGE))
+        used = decoded(_attribute(message, key))
         for name, count in used.items() if isinstance(used, dict) else ():
-            if isinstance(count, int):
-                total[name] = total.get(name, 0) + count
+            if figure(count) is not None:
+                total[clean(name)] = total.get(clean(name), 0) + count
     return total
 
 
@@ -143,7 +144,7 @@ def _arrived(trace: str, messages: list[Message]) -> Arrived:
         request=_preview(root, conventions.INPUTS),
         response=_preview(root, conventions.OUTPUTS),
         metadata=metadata,
-        tokens=_tokens(messages),
+        used={label: total for label, key in _USED.items() if (total := _total(messages, key))},
     )
 
 

@@ -13,7 +13,7 @@ from zaffre.errors import InvalidInput, NotFound
 from zaffre.services.artifact_uris import ARTIFACT_SCHEME
 from zaffre.services.tracking import filters, paging
 from zaffre.services.tracking.correlation import Counts
-from zaffre.services.tracking.counted import tokens
+from zaffre.services.tracking.counted import figure, tokens
 from zaffre.services.tracking.experiments import Experiments
 from zaffre.store.database import Database
 from zaffre.store.tracking import trace_search
@@ -23,9 +23,10 @@ from zaffre.store.tracking.records import Experiment
 from zaffre.store.tracking.traces import METADATA, PROMPT, TAG, Assessment, Span, Trace
 from zaffre.store.unit import Actor, Unit
 
+IN_PROGRESS = "IN_PROGRESS"
 STATES = ("STATE_UNSPECIFIED", "OK", "ERROR", "IN_PROGRESS")
 NAME_TAG, ARTIFACTS_TAG = "mlflow.traceName", "mlflow.artifactLocation"
-TOKENS = "mlflow.trace.tokenUsage"
+TOKENS, COST = "mlflow.trace.tokenUsage", "mlflow.trace.cost"
 SPANS_TAG, IN_STORE = "mlflow.trace.spansLocation", "TRACKING_STORE"
 MOST_IN_PREVIEW = 1000
 
@@ -47,14 +48,17 @@ class NewTrace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Arrived(msgspec.Struct, frozen=True, kw_only=True):
-    """Spans of one trace, and what its root, if it is among them, says of the whole."""
+    """Spans of one trace, and what its root, if it is among them, says of the whole.
+
+    `used` is what they used of models, all together, by the trace's metadata that tells it: tokens and US dollars.
+    """
 
     trace: str
     spans: list[Span]
     request: str | None = None
     response: str | None = None
     metadata: dict[str, str] = {}
-    tokens: dict[str, int] = {}
+    used: dict[str, dict[str, float]] = {}
 
 
 class Traces:
@@ -281,8 +285,8 @@ class Traces:
             if held is not None:
                 begun = min(begun, held.requested_at)
                 ended = max(ended, held.requested_at + (held.duration or 0))
-            state = held.state if held is not None else "IN_PROGRESS"
-            if root is not None and root.ended_ns:
+            state = held.state if held is not None else IN_PROGRESS
+            if root is not None and root.ended_ns and state in (IN_PROGRESS, STATES[0]):
                 state = "ERROR" if root.status == "ERROR" else "OK"
             values: dict[str, Any] = {
                 "state": state,
@@ -294,7 +298,7 @@ class Traces:
                 values |= {"request_preview": _short(one.request), "response_preview": _short(one.response)}
                 tags[NAME_TAG] = root.name
             held_metadata = store.whole(unit.conn, [held])[0].metadata if held is not None else {}
-            metadata = _with_tokens(held_metadata, one)
+            metadata = _with_used(held_metadata, one)
             values |= tokens(metadata.get(TOKENS))
             pk = store.put(unit, scope, one.trace, experiment.pk, **values)
             store.set_labels(unit, pk, METADATA, metadata)
@@ -325,22 +329,35 @@ def _conditions(text: str | None, field: str = "filter") -> list[Condition]:
             str(error).replace("Field 'filter'", f"Field '{field}'", 1), code=error.code, target=field
         ) from None
     for one in found:
-        if one.entity == "attribute" and one.key == "prompt" and (one.op != "=" or str(one.value).count("/") != 1):
-            raise InvalidInput(
-                f"Field '{field}': Invalid comparator or value for prompts filter; "
-                "only '=' is supported with format: prompt = \"name/version\".",
-                target=field,
-            )
+        if (one.entity, one.key) != ("attribute", "prompt"):
+            continue
+        wanted = 'prompt = "name/version"'
+        if one.op != "=":
+            why = f"Invalid comparator '{one.op}' for prompts filter. Only '=' is supported with format: {wanted}"
+            raise InvalidInput(f"Field '{field}': {why}", target=field)
+        if str(one.value).count("/") != 1:
+            why = f"Invalid prompts filter value '{str(one.value)[:100]}'. Expected format: {wanted}"
+            raise InvalidInput(f"Field '{field}': {why}", target=field)
     return found
 
 
-def _with_tokens(held: Mapping[str, str], one: Arrived) -> dict[str, str]:
-    """What has arrived says of the trace, the tokens its spans used added to those before."""
-    if not one.tokens:
-        return one.metadata
-    before: dict[str, int] = json.loads(held.get(TOKENS, "{}"))
-    total = {name: before.get(name, 0) + one.tokens.get(name, 0) for name in {**before, **one.tokens}}
-    return {**one.metadata, TOKENS: json.dumps(total)}
+def _with_used(held: Mapping[str, str], one: Arrived) -> dict[str, str]:
+    """What has arrived says of the trace, with what its spans used added to what was used before."""
+    total = dict(one.metadata)
+    for label, used in one.used.items():
+        before = _told(held.get(label))
+        both = {name: before.get(name, 0) + used.get(name, 0) for name in {**before, **used}}
+        total[label] = json.dumps(both)
+    return total
+
+
+def _told(text: str | None) -> dict[str, float]:
+    """Figures of a label, which anybody may have written."""
+    try:
+        told = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return {name: value for name, value in told.items() if figure(value) is not None} if isinstance(told, dict) else {}
 
 
 def _artifacts(experiment: Experiment, trace: str) -> str:

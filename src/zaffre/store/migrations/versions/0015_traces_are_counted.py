@@ -21,7 +21,7 @@ _traces = sa.table("traces", sa.column("pk"), *map(sa.column, _TOKENS))
 _labels = sa.table("trace_labels", *map(sa.column, ("trace", "kind", "key", "value")))
 _spans = sa.table("spans", *map(sa.column, ("trace", "id", "content", "model", "provider", *_COSTS)))
 _contents = sa.table("span_contents", *map(sa.column, ("trace", "id", "message", "text")))
-_assessments = sa.table("assessments", *map(sa.column, ("pk", "kind", "body", "json", "number")))
+_assessments = sa.table("assessments", *map(sa.column, ("pk", "kind", "body", "value", "json", "number")))
 
 
 def upgrade() -> None:
@@ -111,13 +111,19 @@ def _fill_assessments(conn: sa.Connection) -> None:
             value = told.get("value")
             if "serialized_value" in told:
                 value = _loaded((told["serialized_value"] or {}).get("value"))
+            if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+                value = int(value)
             number = _number(value)
             if isinstance(value, bool) or value in ("yes", "no"):
                 number = float(value in (True, "yes"))
             conn.execute(
                 sa.update(_assessments)
                 .where(_assessments.c.pk == row.pk)
-                .values(json=None if value is None else json.dumps(value, ensure_ascii=False), number=number)
+                .values(
+                    value=value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False),
+                    json=None if value is None else json.dumps(value, ensure_ascii=False),
+                    number=number,
+                )
             )
 
 
