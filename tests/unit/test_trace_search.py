@@ -67,10 +67,12 @@ def test_the_absent_come_last_whichever_way(searched: Traced, limit: int) -> Non
     assert searched.found(None, "execution_time DESC", limit=limit) == ["t2", "t1", "t3"]
     assert searched.found(None, "experiment_id", "trace_id", limit=limit) == ["t1", "t2", "t3"]
     assert searched.found(None, "end_time DESC", limit=limit) == ["t2", "t1", "t3"]
+    assert searched.found(None, "tags.`mlflow.traceName` DESC", limit=limit) == ["t1", "t3", "t2"]
+    assert searched.found(None, "metadata.k", "tags.mlflow.traceName", limit=limit) == ["t3", "t1", "t2"]
 
 
 def test_what_nothing_is_ordered_by(searched: Traced) -> None:
-    for wrong in ("tags.x", "prompt", "span.name", "nothing"):
+    for wrong in ("prompt", "span.name", "nothing", "text", "feedback.x"):
         with pytest.raises(InvalidInput):
             searched.found(None, wrong)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -12,9 +13,11 @@ from tests.support.databases import database, postgres_url
 from zaffre.errors import InvalidInput, NotFound
 from zaffre.services.tracking import Tracking
 from zaffre.services.tracking.correlation import Counts
-from zaffre.services.tracking.traces import NewTrace
+from zaffre.services.tracking.traces import Arrived, NewTrace
 from zaffre.store.database import Database
-from zaffre.store.unit import Actor
+from zaffre.store.tracking import traces as store
+from zaffre.store.tracking.traces import Span
+from zaffre.store.unit import Actor, Unit
 
 __all__ = ["database", "postgres_url"]
 ME = Actor(name="me")
@@ -82,3 +85,42 @@ def test_a_trace_ends_after_it_began(tracking: Tracking) -> None:
     assert one.tags["topic"] == "z"
     with pytest.raises(NotFound):
         end("none")
+
+
+def test_what_spans_said_stays_where_the_maker_says_nothing(tracking: Tracking) -> None:
+    def root(id_: str, status: str) -> Span:
+        words: Any = {"parent": None, "name": "n", "type": "LLM", "started_ns": 10**9, "ended_ns": 2 * 10**9}
+        return Span(id=id_, status=status, message=b"", text="{}", **words)
+
+    def arrive(span: Span, request: str | None, cost: float) -> None:
+        used = {"mlflow.trace.cost": {"total_cost": cost}, "mlflow.trace.tokenUsage": {"input_tokens": 3}}
+        arrived = Arrived(trace="t9", spans=[span], request=request, used=used)
+        do(tracking.traces.log_spans(ME, "s", _only(tracking), [arrived]))
+
+    arrive(root("a", "OK"), '"hi"', 0.5)
+    arrive(root("b", "ERROR"), '"hi"', 0.25)
+    one = do(tracking.traces.get("s", "t9"))
+    assert (one.state, one.request_preview) == ("OK", '"hi"'), "what has ended does not end otherwise"
+    assert json.loads(one.metadata["mlflow.trace.cost"]) == {"total_cost": 0.75}
+    assert json.loads(one.metadata["mlflow.trace.tokenUsage"]) == {"input_tokens": 6}
+    told = NewTrace(id="t9", experiment_id=_only(tracking), state="OK", requested_at=1, response_preview="bye")
+    made = do(tracking.traces.start(ME, "s", told))
+    assert (made.request_preview, made.response_preview) == ('"hi"', "bye")
+
+
+@pytest.mark.parametrize("label", ["no JSON", "[1]", '{"input_tokens": "x"}', "[" * 100_000])
+def test_a_label_that_says_no_figures(tracking: Tracking, label: str) -> None:
+    made = NewTrace(id="t9", experiment_id=_only(tracking), state="OK", requested_at=1)
+    words: Any = {"parent": "a", "name": "n", "type": "LLM", "status": "OK", "started_ns": 1, "ended_ns": 2}
+    span = Span(id="b", message=b"", text="{}", **words)
+    used = {"mlflow.trace.tokenUsage": {"input_tokens": 3}}
+    do(tracking.traces.log_spans(ME, "s", _only(tracking), [Arrived(trace="t9", spans=[span])]))
+
+    def spoil(unit: Unit) -> None:
+        found = store.find(unit.conn, "s", "t9")
+        assert found is not None
+        store.set_labels(unit, found.pk, store.METADATA, {"mlflow.trace.tokenUsage": label})
+
+    tracking.traces._database.write_now(spoil)
+    do(tracking.traces.log_spans(ME, "s", _only(tracking), [Arrived(trace="t9", spans=[span], used=used)]))
+    assert json.loads(do(tracking.traces.get("s", made.id)).metadata["mlflow.trace.tokenUsage"]) == {"input_tokens": 3}

@@ -109,7 +109,7 @@ TRACES = Grammar(
     others={"text": ("span", "content")},
     regular=True,
 )
-_ONLY_SEARCHED = frozenset({"metadata", "span", "feedback", "expectation", "issue"})
+_ONLY_SEARCHED = frozenset({"span", "feedback", "expectation", "issue"})
 MODEL_VERSIONS = Grammar(
     attributes={
         name: name
@@ -182,6 +182,8 @@ def _comparison(tokens: list[_Token], grammar: Grammar) -> Condition:
     kind, text = tokens.pop(0)
     if kind not in ("word", "string"):
         _fail("filter", f"Invalid comparison clause. Expected 'Identifier' found '{text[:100]}'")
+    if not tokens:
+        _fail("filter", f"Invalid clause(s) in filter string: '{text[:100]}' is not followed by a comparison")
     entity, key = _identifier(text, grammar, "filter")
     op = _operator(tokens, text)
     numeric = entity == "metric" or (entity == "attribute" and key in grammar.numbers)

@@ -80,9 +80,8 @@ class Traces:
                 requested_at=new.requested_at,
                 duration=new.duration,
                 client_request_id=new.client_request_id,
-                request_preview=new.request_preview,
-                response_preview=new.response_preview,
                 finalized=True,
+                **_previews(new),
                 **tokens(new.metadata.get(TOKENS)),
             )
             store.set_labels(unit, pk, TAG, {ARTIFACTS_TAG: _artifacts(experiment, new.id), **new.tags})
@@ -161,7 +160,7 @@ class Traces:
         conditions = _conditions(filter_)
         orders = filters.parse_order(order_by, filters.TRACES)
         for one in orders:
-            if one.entity != "attribute" or one.key not in trace_search.ORDERED:
+            if one.entity == "attribute" and one.key not in trace_search.ORDERED:
                 raise InvalidInput(
                     f"Field 'order_by': traces are not ordered by {one.entity} '{one.key}'.", target="order_by"
                 )
@@ -339,6 +338,12 @@ def _conditions(text: str | None, field: str = "filter") -> list[Condition]:
             why = f"Invalid prompts filter value '{str(one.value)[:100]}'. Expected format: {wanted}"
             raise InvalidInput(f"Field '{field}': {why}", target=field)
     return found
+
+
+def _previews(new: NewTrace) -> dict[str, str]:
+    """Those its maker says; what its spans said before stays where it says none."""
+    said = {"request_preview": new.request_preview, "response_preview": new.response_preview}
+    return {name: text for name, text in said.items() if text is not None}
 
 
 def _with_used(held: Mapping[str, str], one: Arrived) -> dict[str, str]:

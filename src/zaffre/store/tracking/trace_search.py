@@ -110,13 +110,15 @@ def _keys(orders: Sequence[Order]) -> list[Key]:
     """What to sort by: what is asked, then the newest first. Absent values come last whichever way."""
     keys: list[Key] = []
     for one in orders:
-        column = ATTRIBUTES[one.key] if one.key in ATTRIBUTES else _value(*_ORDERED_LABELS[one.key])
-        if one.key in _OPTIONAL:
+        column = ATTRIBUTES.get(one.key) if one.entity == "attribute" else None
+        if column is None:
+            column = _value(*_ORDERED_LABELS[one.key]) if one.entity == "attribute" else _value(one.entity, one.key)
+        if one.entity != "attribute" or one.key in _OPTIONAL:
             keys.append((sa.case((column.is_(None), 1), else_=0), False))
             empty: Any = "" if isinstance(column.type, sa.Text) else 0
             column = sa.func.coalesce(column, sa.literal(empty, column.type))
         keys.append((column, one.descending))
-    if not any(one.key == "request_time" for one in orders):
+    if not any((one.entity, one.key) == ("attribute", "request_time") for one in orders):
         keys.append((_t.c.requested_at, True))
     return [*keys, (_t.c.pk, True)]
 
