@@ -9,10 +9,12 @@ from typing import Any
 
 import mlflow
 import pytest
-from mlflow.entities import AssessmentSource, SpanType
+from mlflow.entities import AssessmentSource, Feedback, SpanType
+from mlflow.entities.assessment import ExpectationValue
 from mlflow.exceptions import MlflowException
 
 from tests.support.mlflow_server import MlflowServer
+from zaffre.protocols.mlflow import traces
 from zaffre.services.tracking.otlp import JSON, PROTOBUF
 
 
@@ -223,6 +225,48 @@ def test_what_people_think_of_a_trace(experiment: str) -> None:
     assert mlflow.get_assessment(trace_id, held["right"].assessment_id).valid is True
     with pytest.raises(MlflowException, match="not found"):
         mlflow.get_assessment(trace_id, changed.assessment_id)
+    mlflow.delete_assessment(trace_id, changed.assessment_id)  # again is once
+
+
+def test_an_assessment_is_changed_in_part(experiment: str) -> None:
+    answer("x")
+    given = Feedback(name="right", value=5, metadata={"keep": "this", "change": "old"})
+    made = mlflow.log_assessment(last(), given)
+    assert names(experiment, "feedback.right = '5'") == ["x"], "whole, though protobuf writes 5.0"
+    store = mlflow.MlflowClient()._tracing_client.store
+    words = {"trace_id": last(), "assessment_id": made.assessment_id}
+    changed = store.update_assessment(**words, metadata={"change": "new", "more": "x"})
+    assert changed.metadata == {"keep": "this", "change": "new", "more": "x"}
+    assert (changed.name, changed.value) == ("right", 5)
+    with pytest.raises(MlflowException, match="Cannot update expectation value on a Feedback assessment"):
+        store.update_assessment(**words, expectation=ExpectationValue(value="x"))
+
+
+def test_a_trace_whose_spans_are_still_to_come(
+    server: MlflowServer, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(id_: str) -> dict[str, Any]:
+        where = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
+        sizes = {"mlflow.trace.sizeStats": '{"num_spans": 2}'}
+        return {"trace": {"trace_info": {"trace_id": id_, "trace_location": where, "trace_metadata": sizes}}}
+
+    monkeypatch.setattr(traces, "PATIENCE_S", (0.01,))
+    whole, part = "ab" * 16, "cd" * 16
+    for trace, spans in ((whole, ("0a" * 8, "0b" * 8)), (part, ("0a" * 8,))):
+        for span in spans:
+            body = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": trace, "spanId": span, "name": "n"}]}]}]}
+            headers = {"x-mlflow-experiment-id": experiment, "content-type": JSON}
+            assert server.send("POST", "/v1/traces", json.dumps(body).encode(), headers)[0] == 200
+        assert server.ask("POST", "mlflow/traces", told(f"tr-{trace}"), version="3.0")[0] == 200
+    client = mlflow.MlflowClient()
+    assert len(client.get_trace(f"tr-{whole}").data.spans) == 2
+    with pytest.raises(MlflowException, match="not fully exported yet"):
+        client.get_trace(f"tr-{part}")
+    asked = f"mlflow/traces/get?trace_id=tr-{part}&allow_partial=true"
+    assert len(server.ask("GET", asked, version="3.0")[1]["trace"]["spans"]) == 1
+    both = f"mlflow/traces/batchGet?trace_ids=tr-{part}&trace_ids=tr-{whole}"
+    found = server.ask("GET", both, version="3.0")[1]["traces"]
+    assert [one["trace_info"]["trace_id"] for one in found] == [f"tr-{whole}"]
 
 
 def test_traces_of_a_run(experiment: str) -> None:

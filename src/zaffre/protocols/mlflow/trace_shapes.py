@@ -185,8 +185,13 @@ def changed(asked: requests.UpdateAssessment) -> Callable[[Assessment, int], Ass
     def change(held: Assessment, now: int) -> Assessment:
         kinds = [name for name in given if name in KINDS]
         if any(kind != held.kind for kind in kinds):
-            raise InvalidInput(f"The assessment is of the kind {held.kind}, which cannot change.", target=kinds[0])
+            article = "an" if held.kind[0] in "ei" else "a"
+            raise InvalidInput(
+                f"Cannot update {kinds[0]} value on {article} {held.kind.capitalize()} assessment.", target=kinds[0]
+            )
         body = {**held.body, **given, "last_update_time": _time(now)}
+        if given.get("metadata") is not None:
+            body["metadata"] = {**(held.body.get("metadata") or {}), **given["metadata"]}
         compared = _compared(_told(held.kind, given[held.kind] or {})) if held.kind in given else {}
         return msgspec.structs.replace(
             held, name=body["assessment_name"], valid=body["valid"], body=body, modified_at=now, **compared

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from zaffre.errors import InvalidInput, TooLarge, Unprocessable
+from zaffre.errors import InvalidInput, NotFound, TooLarge, Unprocessable
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import BODY_LIMIT, Call
 from zaffre.protocols.mlflow import trace_requests as requests
@@ -23,6 +23,7 @@ from zaffre.store.tracking.traces import Trace
 _READ, _WRITE, _DELETE = (f"workspaces/experiments/traces/{verb}" for verb in ("read", "write", "delete"))
 EXPERIMENT_HEADER = "x-mlflow-experiment-id"
 MOST_AT_ONCE = 100
+PATIENCE_S = (1.0, 2.0)  # between looks at a trace whose spans have not all arrived
 
 
 class Traces:
@@ -68,12 +69,22 @@ class Traces:
 
     async def get(self, call: Call) -> Response:
         asked = await parse(call, requests.GetTrace)
-        found = await self._traces.get(call.workspace.id, required(asked.trace_id, "trace_id"))
-        return json_answer({"trace": (await self._whole([found]))[0]})
+        id_ = required(asked.trace_id, "trace_id")
+        for pause in (*PATIENCE_S, None):
+            found = await self._traces.get(call.workspace.id, id_)
+            spans = await self._traces.spans([found])
+            if asked.allow_partial or found.is_complete(len(spans[found.pk])):
+                return json_answer({"trace": (await _whole([found], spans))[0]})
+            if pause is not None:
+                await asyncio.sleep(pause)  # spans are sent beside what their maker says of the whole
+        raise NotFound(f"Trace with ID {id_} is not fully exported yet, please try again later.", target="trace_id")
 
     async def get_several(self, call: Call) -> Response:
         asked = await parse(call, requests.TraceIds)
-        return json_answer({"traces": await self._whole(await self._several(call, asked))})
+        found = await self._several(call, asked)
+        spans = await self._traces.spans(found)
+        complete = [one for one in found if one.is_complete(len(spans[one.pk]))]
+        return json_answer({"traces": await _whole(complete, spans)})
 
     async def get_infos(self, call: Call) -> Response:
         asked = await parse(call, requests.TraceIds)
@@ -203,16 +214,15 @@ class Traces:
             raise InvalidInput(f"At most {MOST_AT_ONCE} traces are answered at once.", target="trace_ids")
         return await self._traces.several(call.workspace.id, asked.trace_ids)
 
-    async def _whole(self, traces: list[Trace]) -> list[dict[str, Any]]:
-        spans = await self._traces.spans(traces)
 
-        def shape() -> list[dict[str, Any]]:
-            return [
-                {"trace_info": trace_shapes.info(one), "spans": [otlp.as_json(span) for span in spans[one.pk]]}
-                for one in traces
-            ]
+async def _whole(traces: list[Trace], spans: dict[int, list[bytes]]) -> list[dict[str, Any]]:
+    def shape() -> list[dict[str, Any]]:
+        return [
+            {"trace_info": trace_shapes.info(one), "spans": [otlp.as_json(span) for span in spans[one.pk]]}
+            for one in traces
+        ]
 
-        return await asyncio.to_thread(shape)
+    return await asyncio.to_thread(shape)
 
 
 def _id(call: Call) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+_OF_THE_TRACE = ("mlflow.traceRequestId", "mlflow.experimentId")  # ids, in which any search for digits finds something
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
 
@@ -17,7 +18,7 @@ def text(message: Message, attributes: Mapping[str, Any]) -> str:
     document = {
         "name": clean(message.name),
         "status": clean(message.status.message),
-        "attributes": {clean(key): searched(value) for key, value in attributes.items()},
+        "attributes": {clean(key): searched(value) for key, value in attributes.items() if key not in _OF_THE_TRACE},
         "events": [
             {
                 "name": clean(one.name),

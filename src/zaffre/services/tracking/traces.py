@@ -260,11 +260,13 @@ class Traces:
         return await self._database.write(work)
 
     async def delete_assessment(self, scope: str, id_: str, assessment: str) -> None:
-        """Delete it; the one it overrode holds again."""
+        """Delete it, if it is there; the one it overrode holds again."""
 
         def work(unit: Unit) -> None:
             pk = _held(unit, scope, id_).pk
-            gone = _assessment(unit.conn, pk, id_, assessment)
+            gone = store.assessment(unit.conn, pk, assessment)
+            if gone is None:
+                return
             overridden = gone.body.get("overrides")
             held = store.assessment(unit.conn, pk, overridden) if overridden else None
             if held is not None:

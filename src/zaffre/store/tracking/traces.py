@@ -16,6 +16,7 @@ from zaffre.store.unit import Unit, decode, encode
 
 TAG, METADATA, PROMPT = "tag", "metadata", "prompt"
 TOKENS = ("input_tokens", "output_tokens", "total_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+SIZE_STATS = "mlflow.trace.sizeStats"
 COSTS = ("input_cost", "output_cost", "total_cost")
 
 _t = tables.traces
@@ -63,6 +64,15 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     metadata: dict[str, str] = {}
     assessments: list[Assessment] = []
+
+    def is_complete(self, spans: int) -> bool:
+        """Whether so many spans are all that its maker says there are, if it says so."""
+        try:
+            told = msgspec.json.decode(self.metadata.get(SIZE_STATS, "{}"))
+        except (msgspec.DecodeError, RecursionError):
+            return True
+        expected = told.get("num_spans") if isinstance(told, dict) else None
+        return not isinstance(expected, int) or spans >= expected
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,6 +82,8 @@ def _fill_spans(conn: sa.Connection) -> None:
             message = Span()
             message.ParseFromString(row.content)
             attributes = _attributes(message.attributes)
+            for name in ("mlflow.traceRequestId", "mlflow.experimentId"):
+                attributes.pop(name, None)
             events = [{"name": _clean(one.name), "attributes": _attributes(one.attributes)} for one in message.events]
             document = {"name": _clean(message.name), "status": _clean(message.status.message),
                         "attributes": attributes, "events": events}  # fmt: skip
