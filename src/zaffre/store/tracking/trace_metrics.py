@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from zaffre.store import tables
 from zaffre.store.tracking.search import Key, behind, fits_all
 from zaffre.store.tracking.sql import bounded
-from zaffre.store.tracking.trace_search import NAME
+from zaffre.store.tracking.trace_search import NAME, of
 from zaffre.store.tracking.traces import COSTS, METADATA, TAG, TOKENS
 
 TRACES, SPANS, ASSESSMENTS = "TRACES", "SPANS", "ASSESSMENTS"
@@ -19,7 +19,6 @@ COUNT, SUM, AVG, MIN, MAX, PERCENTILE = "COUNT", "SUM", "AVG", "MIN", "MAX", "PE
 TIME_BUCKET = "time_bucket"
 
 _t = tables.traces
-_e = tables.experiments.c
 _labels = tables.trace_labels.c
 _named = tables.trace_labels.alias("named")
 _spans = tables.spans.c
@@ -111,7 +110,9 @@ def groups(conn: sa.Connection, scope: str, asked: Asked, after: Sequence[Any] |
         raise ValueError("the place belongs to another question")
     value = sa.cast(VALUES[asked.view, asked.metric], sa.Double)
     names = [f"place_{index}" for index in range(len(keys))]
-    rows = _rows(scope, asked).where(value.is_not(None), *(key.is_not(None) for key, _ in keys))
+    rows = _rows(asked).where(
+        of(conn, scope, asked.experiments), value.is_not(None), *(key.is_not(None) for key, _ in keys)
+    )
     if after is not None:
         rows = rows.where(behind(keys, after))
     columns = [key.label(name) for name, (key, _) in zip(names, keys, strict=True)]
@@ -147,15 +148,15 @@ def _keys(asked: Asked) -> list[Key]:
     return [*keys, *((DIMENSIONS[name], False) for name in asked.dimensions)]
 
 
-def _rows(scope: str, asked: Asked) -> sa.Select[Any]:
-    source = sa.join(_t, tables.experiments, _e.pk == _t.c.experiment)
+def _rows(asked: Asked) -> sa.Select[Any]:
+    source: sa.FromClause = _t
     joined = _JOINED.get(asked.view)
     if joined is not None:
         source = source.join(joined, joined.c.trace == _t.c.pk)
     if "trace_name" in asked.dimensions:
         named = sa.and_(_named.c.trace == _t.c.pk, _named.c.kind == TAG, _named.c.key == NAME)
         source = source.join(_named, named)
-    where = [_e.scope == scope, _e.id.in_(asked.experiments), *map(_fits, asked.filters)]
+    where = [_fits(one) for one in asked.filters]
     if asked.since is not None:
         where.append(_t.c.requested_at >= asked.since)
     if asked.until is not None:

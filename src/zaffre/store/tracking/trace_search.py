@@ -57,7 +57,7 @@ def search(
     query = (
         sa.select(*COLUMNS, *(key.label(f"place_{index}") for index, (key, _) in enumerate(keys)))
         .join(_e, _e.c.pk == _t.c.experiment)
-        .where(_e.c.scope == scope, _e.c.id.in_(experiments), *wanted(conn, scope, conditions))
+        .where(of(conn, scope, experiments), *wanted(conn, scope, conditions))
         .order_by(*(key.desc() if down else key.asc() for key, down in keys))
         .limit(limit)
     )
@@ -86,13 +86,19 @@ def counts(
         sa.select(fits_all(first).label("first"), fits_all(second).label("second"))
         .select_from(_t)
         .join(_e, _e.c.pk == _t.c.experiment)
-        .where(_e.c.scope == scope, _e.c.id.in_(experiments), *wanted(conn, scope, base))
+        .where(of(conn, scope, experiments), *wanted(conn, scope, base))
         .subquery()
     )
     a, b = each.c.first, each.c.second
     with bounded(conn):
         row = conn.execute(sa.select(sa.func.sum(a), sa.func.sum(b), sa.func.sum(a * b), sa.func.count())).one()
     return row[0] or 0, row[1] or 0, row[2] or 0, row[3]
+
+
+def of(conn: sa.Connection, scope: str, experiments: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Whether a trace is of one of the experiments. Their keys are looked up first: of one, an index has the traces in order."""
+    keys = conn.execute(sa.select(_e.c.pk).where(_e.c.scope == scope, _e.c.id.in_(experiments))).scalars().all()
+    return _t.c.experiment == keys[0] if len(keys) == 1 else _t.c.experiment.in_(keys)
 
 
 def wanted(conn: sa.Connection, scope: str, conditions: Sequence[Condition]) -> list[sa.ColumnElement[bool]]:
