@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zaffre.errors import InvalidInput, Unprocessable
 from zaffre.services.tracking import conventions, span_text
@@ -27,6 +27,11 @@ _TRACE_ID = "mlflow.traceRequestId"
 _USED = {TOKENS: conventions.USAGE, COST: conventions.COST}
 # What OpenTelemetry's conventions say of a whole trace, by MLflow's name for it.
 _METADATA = {"session.id": "mlflow.trace.session", "user.id": "mlflow.trace.user"}
+
+
+class _Read(NamedTuple):
+    message: Message
+    attributes: dict[str, Any]
 
 
 def decode(body: bytes, media_type: str) -> list[Arrived]:
@@ -50,14 +55,13 @@ def decode(body: bytes, media_type: str) -> list[Arrived]:
         raise InvalidInput(
             f"{len(spans)} spans in one request; at most {MOST_SPANS} are taken.", target="resource_spans"
         )
-    found: dict[str, list[Message]] = {}
+    found: dict[str, list[_Read]] = {}
     for span in spans:
         if not span.trace_id or not span.span_id:
             raise Unprocessable("A span has no trace_id or no span_id.", target="trace_id")
         if len(span.trace_id) != 16 or len(span.span_id) != 8 or len(span.parent_span_id) not in (0, 8):
             raise InvalidInput("A span has a trace id of 16 bytes and ids of 8.", target="trace_id")
-        _tell(span)
-        found.setdefault(f"tr-{span.trace_id.hex()}", []).append(span)
+        found.setdefault(f"tr-{span.trace_id.hex()}", []).append(_Read(span, _told(span)))
     return [_arrived(trace, own) for trace, own in found.items()]
 
 
@@ -113,43 +117,44 @@ def _of_resource(resource: Any) -> list[Message]:
     return found
 
 
-def _tell(span: Message) -> None:
-    """Add what other libraries' attributes say in MLflow's own."""
+def _told(span: Message) -> dict[str, Any]:
+    """Its attributes, after what other libraries' say was added in MLflow's own."""
     attributes = {one.key: python(one.value) for one in span.attributes}
     for name, value in list(conventions.told(attributes)):
         _fill(span.attributes.add(key=name).value, value)
+        attributes[name] = value
+    return attributes
 
 
-def _total(messages: list[Message], key: str) -> dict[str, float]:
+def _total(spans: list[_Read], key: str) -> dict[str, float]:
     """What the spans say that they used, by its name, all together."""
     total: dict[str, float] = {}
-    for message in messages:
-        used = decoded(_attribute(message, key))
+    for span in spans:
+        used = decoded(span.attributes.get(key))
         for name, count in used.items() if isinstance(used, dict) else ():
             if figure(count) is not None:
                 total[clean(name)] = total.get(clean(name), 0) + count
     return total
 
 
-def _arrived(trace: str, messages: list[Message]) -> Arrived:
-    root = next((one for one in messages if not one.parent_span_id), None)
+def _arrived(trace: str, spans: list[_Read]) -> Arrived:
+    root = next((one.attributes for one in spans if not one.message.parent_span_id), {})
     metadata: dict[str, str] = {}
-    for message in messages:
-        for attribute in message.attributes:
-            if attribute.key in _METADATA and (value := python(attribute.value)):
-                metadata.setdefault(_METADATA[attribute.key], clean(str(value)))
+    for span in spans:
+        for key, label in _METADATA.items():
+            if value := span.attributes.get(key):
+                metadata.setdefault(label, clean(str(value)))
     return Arrived(
         trace=trace,
-        spans=[_span(one) for one in messages],
+        spans=[_span(one.message, one.attributes) for one in spans],
         request=_preview(root, conventions.INPUTS),
         response=_preview(root, conventions.OUTPUTS),
         metadata=metadata,
-        used={label: total for label, key in _USED.items() if (total := _total(messages, key))},
+        used={label: total for label, key in _USED.items() if (total := _total(spans, key))},
     )
 
 
-def _span(message: Message) -> Span:
-    attributes = {one.key: python(one.value) for one in message.attributes}
+def _span(message: Message, attributes: Mapping[str, Any]) -> Span:
     return Span(
         id=message.span_id.hex(),
         parent=message.parent_span_id.hex() or None,
@@ -171,14 +176,13 @@ def _named(attributes: Mapping[str, Any], key: str) -> str | None:
     return str(value) if value else None
 
 
-def _attribute(message: Message, key: str) -> Any:
-    return next((python(one.value) for one in message.attributes if one.key == key), None)
-
-
-def _preview(message: Message | None, key: str) -> str | None:
+def _preview(attributes: Mapping[str, Any], key: str) -> str | None:
     """What went in or came out, as JSON."""
-    value = None if message is None else decoded(_attribute(message, key))
-    return None if value is None else clean(json.dumps(value, ensure_ascii=False, default=str))
+    value = decoded(attributes.get(key))
+    try:
+        return None if value is None else clean(json.dumps(value, ensure_ascii=False, default=str))
+    except RecursionError:
+        return clean(str(attributes[key]))
 
 
 def _fill(message: Any, value: Any) -> None:

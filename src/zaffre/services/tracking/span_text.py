@@ -8,6 +8,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+_JSON_BEGINS = ("{", "[", '"')
 _OF_THE_TRACE = ("mlflow.traceRequestId", "mlflow.experimentId")  # ids, in which any search for digits finds something
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
@@ -27,7 +30,10 @@ def text(message: Message, attributes: Mapping[str, Any]) -> str:
             for one in message.events
         ],
     }
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return msgspec.json.encode(document).decode()
+    except RecursionError:  # what could just be read is too deep to be written
+        return msgspec.json.encode({**document, "attributes": {}, "events": []}).decode()
 
 
 def python(value: Any) -> Any:
@@ -54,6 +60,16 @@ def plain(value: Any) -> Any:
 
 def searched(value: Any) -> Any:
     """The same as any database keeps it. What was sent as a text of JSON is what it says, where that can be kept."""
+    if isinstance(value, (bool, int)) or value is None:
+        return value
+    if isinstance(value, str):
+        if value[:1] not in _JSON_BEGINS:
+            return clean(value)
+        if "\\u" not in value:  # so that it can say nothing that is not kept
+            try:
+                return msgspec.json.decode(value)
+            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+                return clean(value)
     try:
         return _kept(decoded(value))
     except RecursionError:
@@ -62,7 +78,7 @@ def searched(value: Any) -> Any:
 
 def decoded(value: Any) -> Any:
     """MLflow's older clients send its attributes as texts of JSON."""
-    if not isinstance(value, str) or value[:1] not in ("{", "[", '"'):
+    if not isinstance(value, str) or value[:1] not in _JSON_BEGINS:
         return value
     try:
         return json.loads(value)

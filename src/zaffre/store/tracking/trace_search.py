@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from zaffre.store.tracking.conditions import Condition, Order
 from zaffre.store.tracking.search import Key, behind, compare, fits_all
 from zaffre.store.tracking.sql import bounded
 from zaffre.store.tracking.traces import COLUMNS, METADATA, PROMPT, TAG, Trace, whole
+from zaffre.store.unit import encode
 
 NAME, SOURCE_RUN, SESSION = "mlflow.traceName", "mlflow.sourceRun", "mlflow.trace.session"
 
@@ -153,7 +153,7 @@ def _told(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
         return compare(conn, _attribute(conn, condition.key), condition)
     # The text is JSON, in which quotes and ends of lines look otherwise than where they are read.
     pattern = str(condition.value)
-    written = json.dumps(pattern, ensure_ascii=False)[1:-1]
+    written = encode(pattern)[1:-1]
     either = [msgspec.structs.replace(condition, value=one) for one in dict.fromkeys((pattern, written))]
     return sa.or_(*(compare(conn, _contents.text, one) for one in either))
 

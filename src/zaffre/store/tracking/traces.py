@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from zaffre.store import tables
 from zaffre.store.inserts import insert as insert_into
-from zaffre.store.raw import insert_rows
+from zaffre.store.raw import insert_rows, run_raw
 from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Unit, decode, encode
 
@@ -101,6 +102,18 @@ COLUMNS = tuple(_e.c.id.label("experiment_id") if name == "experiment_id" else _
 _SELECT = sa.select(*COLUMNS).join(_e, _e.c.pk == _t.c.experiment)
 
 
+def _putting(table: str, names: tuple[str, ...]) -> tuple[str, Callable[[Span], tuple[Any, ...]]]:
+    """The statement for a row of a span, and its values but for trace and id."""
+    columns = ", ".join(f'"{name}"' for name in ("trace", "id", *names))
+    changed = ", ".join(f'"{name}" = excluded."{name}"' for name in names)
+    marks = ", ".join("?" * (len(names) + 2))
+    text = f'INSERT INTO "{table}" ({columns}) VALUES ({marks}) ON CONFLICT ("trace", "id") DO UPDATE SET {changed}'
+    return text, operator.attrgetter(*names)
+
+
+_PUT_SPANS = (_putting("spans", _COUNTED), _putting("span_contents", _CONTENTS))
+
+
 def find(conn: sa.Connection, scope: str, id_: str, *, lock: bool = False) -> Trace | None:
     """The trace without its labels and assessments. With `lock` no other transaction changes it before this one ends."""
     query = _SELECT.where(_t.c.scope == scope, _t.c.id == id_)
@@ -189,11 +202,8 @@ def keys(conn: sa.Connection, scope: str, experiment: int, ids: Sequence[str]) -
 # ---- spans
 def put_spans(unit: Unit, pk: int, spans: Sequence[Span]) -> None:
     """Add spans; one that is sent again, perhaps when it has ended, takes its own place."""
-    for table, names in ((_spans, _COUNTED), (_contents, _CONTENTS)):
-        rows = [{"trace": pk, "id": span.id, **{name: getattr(span, name) for name in names}} for span in spans]
-        statement = insert_into(unit.conn, table)
-        changed = {name: statement.excluded[name] for name in names}
-        unit.conn.execute(statement.on_conflict_do_update(index_elements=["trace", "id"], set_=changed), rows)
+    for statement, values in _PUT_SPANS:
+        run_raw(unit.conn, statement, [(pk, span.id, *values(span)) for span in spans])
 
 
 def spans(conn: sa.Connection, pks: Sequence[int]) -> dict[int, list[bytes]]:
