@@ -122,7 +122,7 @@ def test_a_text_may_speak_of_nul_but_hold_none(server: MlflowServer, run: str, t
         ("POST", "mlflow/runs/search", {"filter": "datasets.profile = 'x'"}, 400, "INVALID_PARAMETER_VALUE"),
         ("GET", "mlflow/logged-models/m-1", None, 404, "RESOURCE_DOES_NOT_EXIST"),
         ("GET", "mlflow/registered-models/get?name=nope", None, 404, "RESOURCE_DOES_NOT_EXIST"),
-        ("POST", "mlflow/registered-models/create", {"name": "a b"}, 400, "INVALID_PARAMETER_VALUE"),
+        ("POST", "mlflow/registered-models/create", {"name": "a:b"}, 400, "INVALID_PARAMETER_VALUE"),
         ("POST", "mlflow/model-versions/create", {"name": "nope", "source": "s3://b/k"}, 404, "RESOURCE_DOES_NOT_EXIST"),
         ("POST", "mlflow/model-versions/create", {"name": "m", "source": "/home/me/m"}, 400, "INVALID_PARAMETER_VALUE"),
         ("POST", "mlflow/model-versions/create", {"name": "m", "source": "file:///m"}, 400, "INVALID_PARAMETER_VALUE"),

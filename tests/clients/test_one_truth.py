@@ -25,6 +25,35 @@ def client(client_environment: ZaffreServer, monkeypatch: pytest.MonkeyPatch) ->
     return MlflowClient(uri, uri)
 
 
+def test_capitals_of_a_name_stay(ml: Any, client: MlflowClient, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("w")
+    made = ml.models.create_or_update(Model(name="Plain-Model", path=tmp_path / "weights", type="custom_model"))
+    assert made.name == "Plain-Model" == ml.models.get("plain-model", made.version).name
+    again = ml.models.create_or_update(Model(name="PLAIN-model", path=tmp_path / "weights", type="custom_model"))
+    assert again.name == "Plain-Model" and names(ml.models.list("plain-MODEL")) == ["Plain-Model"] * 2
+    assert client.get_registered_model("plain-model").name == "Plain-Model"
+    assert [one.name for one in client.search_model_versions("name = 'Plain-Model'")] == ["Plain-Model"] * 2
+
+
+def test_a_name_that_only_mlflow_takes(ml: Any, client: MlflowClient) -> None:
+    name = "Café au lait (v 2)"
+    client.create_registered_model(name, tags={"by": "mlflow"})
+    run = client.create_run("0").info
+    client.log_text(run.run_id, MLMODEL, "model/MLmodel")
+    made = client.create_model_version(name, f"{run.artifact_uri}/model", run.run_id)
+    assert name in names(ml.models.list()) and names(ml.models.list(name)) == [name]
+    seen = ml.models.get(name, made.version)
+    assert seen.name == name
+    seen.description = "told by the SDK"
+    ml.models.create_or_update(seen)
+    assert client.get_model_version(name, made.version).description == "told by the SDK"
+    client.rename_registered_model(name, "renamed-by-mlflow")
+    assert ml.models.get("renamed-by-mlflow", made.version).description == "told by the SDK"
+    for wrong in ("a/b", "a:b", " ", "..", "x" * 256, "a\nb"):
+        with pytest.raises(MlflowException):
+            client.create_registered_model(wrong)
+
+
 def names(found: Any) -> list[str]:
     return [one.name for one in found]
 

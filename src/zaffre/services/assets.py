@@ -54,7 +54,7 @@ def put_version(
         number,
         dict(body),
         dict(server),
-        parent=name,
+        parent=container.name,
         archived=archived,
         fingerprint=fingerprint,
     )

@@ -75,6 +75,7 @@ def _row(workspace: Workspace, kind: Kind, found: Curated, version: str) -> Row:
         scope=workspace.id,
         type=kind.type,
         parent=name if version else "",
+        parent_name=name if version else "",
         name=version or name,
         state="Succeeded",
         archived=False,

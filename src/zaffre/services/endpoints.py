@@ -229,7 +229,7 @@ class Endpoints:
             model = found.row.body["properties"]
             place = await self._places.resolve(workspace, model["modelUri"], "properties.model")
             resolved["model"] = {
-                **msgspec.to_builtins(place), "name": found.row.parent, "version": found.row.name, "type": model["modelType"],
+                **msgspec.to_builtins(place), "name": found.row.parent_name, "version": found.row.name, "type": model["modelType"],
             }  # fmt: skip
         if code:
             if not code.get("codeId"):

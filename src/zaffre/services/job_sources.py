@@ -94,7 +94,7 @@ class JobSources:
             found, behind = await self._places.followed(workspace, uri, field)
             source = await self._source(workspace, behind, field)
             kind = found.kind.type.split("/")[1]
-            return {**source, "asset": f"{workspace.path}/{kind}/{found.row.parent}/versions/{found.row.name}"}
+            return {**source, "asset": f"{workspace.path}/{kind}/{found.row.parent_name}/versions/{found.row.name}"}
         if inward(uri).startswith(("http://", "https://")):
             return {"kind": WEB, "url": uri}
         place = await self._places.resolve(workspace, uri, field, outside=True)

@@ -33,6 +33,7 @@ COPIED = re.compile(r"models:/(?P<name>[^/@]+)/(?P<version>[^/@]+)")
 MOST_COPIES = 100  # of copies
 STAGES = ("None", "Staging", "Production", "Archived")
 PROMPT_TAG = registry_events.PROMPT_TAG
+NAME_LIMIT = 255
 LATEST = "latest"  # the alias that every model has
 PROMPT_URI = "prompt-template"
 
@@ -57,9 +58,8 @@ class RegisteredModels:
     ) -> Model:
         """A new registered model. Raises Conflict when there is one of that name, in any case."""
         type_ = PROMPTS if PROMPT_TAG in tags else MODELS
-        kind = self._kinds[MODELS]
-        kind.check_name(name)
-        body = kind.accept({"properties": {"description": description, "tags": tags}})
+        _check_name(name)
+        body = self._kinds[MODELS].accept({"properties": {"description": description, "tags": tags}})
 
         def work(unit: Unit) -> Model:
             _refuse_taken(unit, workspace, name, type_)
@@ -79,7 +79,7 @@ class RegisteredModels:
 
     async def rename(self, actor: Actor, workspace: Workspace, name: str, new_name: str) -> Model:
         """Give the model another name, with all its versions. Raises Conflict when that is taken, or something names a version."""
-        self._kinds[MODELS].check_name(new_name)
+        _check_name(new_name)
 
         def work(unit: Unit) -> Model:
             model = self._model(unit.conn, workspace, name, lock=True)
@@ -373,6 +373,18 @@ class RegisteredModels:
         if row is None:
             raise NotFound(f"Model Version (name={name}, version={version}) not found.", target="version")
         return row
+
+
+def _check_name(name: str) -> None:
+    """MLflow's rule, which lets blanks and any letters in; ARM takes no new models of such names, but knows those there are."""
+    if "/" in name or ":" in name:
+        raise InvalidInput(f"Invalid model name '{name[:100]}'. Names cannot contain '/' or ':'.", target="name")
+    if not name.strip() or name in (".", "..") or len(name) > NAME_LIMIT or not name.isprintable():
+        raise InvalidInput(
+            f"Invalid value {name[:100]!r} for parameter 'name' supplied: expected 1 to {NAME_LIMIT} printable characters, "
+            "not all of them blanks, and neither '.' nor '..'.",
+            target="name",
+        )
 
 
 def _in_run(conn: sa.Connection, workspace: Workspace, row: Row) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.errors import Conflict, NotFound
+from zaffre.errors import Conflict, InvalidInput, NotFound
 from zaffre.services import assets, lineage
 from zaffre.services.kinds.base import Document, Kind
 from zaffre.services.lineage import Related
@@ -149,13 +149,13 @@ class Resources:
         `server` is merged into what we fill. `guard` may refuse, in the same transaction, with the row as it stands.
         `secrets_once` are put only when the resource is new and the body brings none of that name.
         """
-        kind.check_name(name)
+        await self._check_name(workspace, kind, parent, name)
         secrets, body = kind.take_secrets(body)
         body = kind.accept(body)
         body["properties"] = kind.addressed(body["properties"], parent, name)
         seen = lineage.Seen()
         if kind.type.endswith("/versions"):
-            self.kinds[kind.type.rpartition("/")[0]].check_name(parent)
+            await self._check_name(workspace, self.kinds[kind.type.rpartition("/")[0]], "", parent)
             known = await self.database.read(lambda conn: resources.get(conn, workspace.id, kind.type, name, parent))
             if known is None or known.fingerprint != kind.fingerprint(body):
                 seen = await self.database.read(lambda conn: lineage.seen(conn, workspace.id, body["properties"]))
@@ -184,6 +184,14 @@ class Resources:
             return Written(row=row, created=created, operation=operation)
 
         return await self.database.write(work)
+
+    async def _check_name(self, workspace: Workspace, kind: Kind, parent: str, name: str) -> None:
+        """Raise InvalidInput unless `name` may name one, or names one that MLflow made by its own, wider rule."""
+        try:
+            kind.check_name(name)
+        except InvalidInput:
+            if not await self.database.read(lambda conn: resources.get(conn, workspace.id, kind.type, name, parent)):
+                raise
 
     async def delete(self, actor: Actor, workspace: Workspace, kind: Kind, parent: str, name: str) -> str | None:
         """Delete it. The id of the operation when a controller has to end something first, else None."""

@@ -20,12 +20,16 @@ ORDERS = {"created": _t.c.pk, "modified": _t.c.modified_at, "name": _t.c.name_ke
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One resource. `body` is the client's document, `server` what we fill; `generation` counts its changes."""
+    """One resource. `body` is the client's document, `server` what we fill; `generation` counts its changes.
+
+    `parent` is the key of what it lies below, `parent_name` that one's name as it is told.
+    """
 
     pk: int
     scope: str
     type: str
     parent: str
+    parent_name: str = ""
     name: str
     state: str
     archived: bool
@@ -136,6 +140,7 @@ def insert(
             scope=scope,
             type=type_,
             parent=key(parent),
+            parent_name=parent,
             name=name,
             name_key=key(name),
             state=state,
@@ -180,7 +185,7 @@ def move(unit: Unit, pk: int, scope: str, type_: str, name: str) -> None:
 def rename(unit: Unit, actor: Actor, pk: int, *, name: str | None = None, parent: str | None = None) -> None:
     """Another name, or the name of another parent."""
     named = {} if name is None else {"name": name, "name_key": key(name)}
-    below = {} if parent is None else {"parent": key(parent)}
+    below = {} if parent is None else {"parent": key(parent), "parent_name": parent}
     update(unit, actor, pk, **named, **below)
 
 

@@ -41,7 +41,8 @@ resources = sa.Table(
     _pk(),
     sa.Column("scope", sa.Text, nullable=False),
     sa.Column("type", sa.Text, nullable=False),
-    sa.Column("parent", sa.Text, nullable=False, default=""),
+    sa.Column("parent", sa.Text, nullable=False, default=""),  # as it is compared
+    sa.Column("parent_name", sa.Text, nullable=False, server_default=""),  # as it is told
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("name_key", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False, default="Succeeded"),

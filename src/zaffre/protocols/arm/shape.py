@@ -28,7 +28,7 @@ def envelope(kind: Kind, row: Row, show: Show) -> dict[str, Any]:
             row, show
         )
     answer: dict[str, Any] = {
-        "id": resource_id(show.workspace, kind.type, row.parent, row.name),
+        "id": resource_id(show.workspace, kind.type, row.parent_name, row.name),
         "name": row.name,
         "type": f"Microsoft.MachineLearningServices/{kind.type}",
         "properties": properties,

@@ -110,8 +110,8 @@ class DataHandlers:
         properties = row.body["properties"]
         return {
             "dataVersion": {
-                "assetId": asset_id(call.workspace, row.parent, row.name),
-                "dataContainerName": row.parent,
+                "assetId": asset_id(call.workspace, row.parent_name, row.name),
+                "dataContainerName": row.parent_name,
                 "dataType": _TYPES.get(properties["dataType"], properties["dataType"]),
                 "dataUri": long_uri(call.workspace, properties["dataUri"], public_address(call, self._settings)),
                 "versionId": row.name,
