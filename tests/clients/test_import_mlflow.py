@@ -63,7 +63,7 @@ def test_a_file_store_with_everything_in_it_twice(client_environment: ZaffreServ
     lying = {path: path.stat().st_mtime_ns for path in Path(files.removeprefix("file://")).rglob("*")}
     said = bring(client_environment, files.removeprefix("file://"), "from-files")
     assert {path: path.stat().st_mtime_ns for path in Path(files.removeprefix("file://")).rglob("*")} == lying
-    assert "6 new" in said and "7 files" in said
+    assert "6 new" in said and "8 files" in said
     there = mlflow_store.content(files)
     here = mlflow_store.content(tracking(client_environment, "from-files"))
     assert here == there
@@ -88,6 +88,9 @@ def test_a_database_and_what_is_new_in_it_since(client_environment: ZaffreServer
         assert mlflow_store.models(here) == mlflow_store.models(uri)
         client.set_registered_model_alias("forest", "champion", "1")
         client.set_prompt_alias("greeting", "live", 2)
+        traces = mlflow_store.content(uri)["train"]["traces"]
+        assert sorted(len(runs) for *_, runs in traces.values()) == [0, 1], "one is linked to a run"
+        client.set_trace_tag(next(iter(traces)), "later", "yes")
         client.create_model_version("forest", (tmp_path / "elsewhere").as_uri())
         changed = mlflow_store.add_runs(client, "train", 1)[0]
         client.set_tag(changed, "kind", "later")
@@ -96,6 +99,7 @@ def test_a_database_and_what_is_new_in_it_since(client_environment: ZaffreServer
         client.log_text(run, "new", "added.txt")
         said = bring(client_environment, uri, "from-database")
     assert "1 new, 1 changed, 5 same" in said and "3 files" in said
+    assert "traces:             1 changed, 1 same" in said
     assert mlflow_store.content(here) == mlflow_store.content(uri)
     assert mlflow_store.models(here) == mlflow_store.models(uri)
 
@@ -110,7 +114,7 @@ def test_a_server_of_mlflows_own(
         run = client.search_runs(["0"])[0].info.run_id
         client.log_artifact(run, str(tmp_path / "big"))
         said = bring(client_environment, uri, "from-server")
-        assert "8 files (20," in said
+        assert "9 files (20," in said
         here = tracking(client_environment, "from-server")
         assert mlflow_store.content(here) == mlflow_store.content(uri)
         assert mlflow_store.models(here) == mlflow_store.models(uri)
@@ -139,10 +143,12 @@ def test_killed_again_and_again_it_goes_on(client_environment: ZaffreServer, tmp
     uri = (tmp_path / "mlruns").as_uri()
     client = mlflow_store.fill(uri)
     mlflow_store.add_runs(client, "many", 20)
+    some = client.search_runs(["0"])[0]
+    mlflow_store.fill_traces(client, some.info.experiment_id, some.info.run_id, 20)
     there = mlflow_store.content(uri)
     runs = {run for experiment in there.values() for run in experiment["runs"]}
     seen: list[int] = []
-    for wanted in (1, 15):
+    for wanted in (1, 15, len(runs) + 4):
         process = subprocess.Popen(
             command(client_environment, uri, "killed", "--parallel", "2"),
             stdout=subprocess.DEVNULL,
@@ -157,7 +163,7 @@ def test_killed_again_and_again_it_goes_on(client_environment: ZaffreServer, tmp
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
         seen.append(_arrived(client_environment, "killed"))
-    assert seen[0] < len(runs), "it was never interrupted"
+    assert seen[0] < len(runs) and seen[-1] < len(runs) + 24, "it was never interrupted"
     said = bring(client_environment, uri, "killed")
     assert "Done." in said or NOTHING_NEW in said
     assert mlflow_store.content(tracking(client_environment, "killed")) == there
@@ -293,7 +299,7 @@ def test_without_mlflow_it_says_what_to_install(client_environment: ZaffreServer
 
 
 def _arrived(server: ZaffreServer, workspace: str) -> int:
-    """How many runs of the store are here, whole or not."""
+    """How many runs and traces of the store are here, whole or not."""
     scope = f"{server.scope.rpartition('/')[0]}/{workspace}"
     base = f"/tracking{scope}/api/2.0/mlflow"
     found = server.request("POST", f"{base}/experiments/search", {"view_type": "ALL", "max_results": 100})
@@ -301,4 +307,7 @@ def _arrived(server: ZaffreServer, workspace: str) -> int:
         return 0
     ids = [one["experiment_id"] for one in found.json.get("experiments", [])]
     wish = {"experiment_ids": ids, "run_view_type": "ALL", "max_results": 1000}
-    return len(server.request("POST", f"{base}/runs/search", wish).json.get("runs", []))
+    runs = server.request("POST", f"{base}/runs/search", wish).json.get("runs", [])
+    asked = "&".join(f"experiment_ids={id_}" for id_ in ids)
+    traces = server.request("GET", f"{base}/traces?{asked}&max_results=500").json.get("traces", []) if ids else []
+    return len(runs) + len(traces)

@@ -7,10 +7,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+    SpanEvent,
+    ViewType,
+)
+from mlflow.tracing.attachments import Attachment
 
 POINTS = 2500  # of one metric: more than goes into two requests
 OURS = "zaffre.import."
@@ -50,6 +62,7 @@ def fill(uri: str) -> MlflowClient:
     _log_files(client, run, {"notes.txt": "hello", "deep/er/ü b.bin": "x" * 300_000, "deep/empty": ""})
     fill_models(client, train, run)
     fill_prompts(client)
+    fill_traces(client, train, run)
     client.set_terminated(run, "FINISHED", 1_700_000_009_000)
     child = client.create_run(
         train, start_time=1_700_000_001_000, tags={"mlflow.parentRunId": run}, run_name="child"
@@ -101,6 +114,46 @@ def fill_prompts(client: MlflowClient) -> None:
     client.set_prompt_tag("greeting", "use", "mail")
     client.set_prompt_version_tag("greeting", "1", "score", "5")
     client.set_prompt_alias("greeting", "live", 1)
+
+
+def fill_traces(client: MlflowClient, experiment: str, run: str, number: int = 0) -> None:
+    """A trace with nested spans, one that failed and was assessed, and `number` small ones; where it can be, one is linked to a run."""
+    with pytest.MonkeyPatch.context() as patch:  # traces go where the process says, not the client
+        patch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
+        patch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+        patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+        mlflow.tracing.reset()
+        made = [_trace(client, experiment, one) for one in range(2 + number)]
+        good, bad = made[:2]
+        client.set_trace_tag(good, "topic", "life")
+        mlflow.log_feedback(trace_id=bad, name="right", value=False, rationale="no", metadata={"k": "v"})
+        mlflow.log_expectation(trace_id=bad, name="wanted", value={"a": [1]})
+        if not client.tracking_uri.startswith("file:"):
+            client.link_traces_to_run([bad], run)
+            client.link_prompt_versions_to_trace([client.load_prompt("prompts:/greeting/1")], good)
+        mlflow.tracing.reset()
+
+
+def _trace(client: MlflowClient, experiment: str, number: int) -> str:
+    inputs: dict[str, Any] = {"question": number, "odd": [None, True, 1.5, {}, []]}
+    if number == 0:
+        inputs["image"] = Attachment(content_type="image/png", content_bytes=b"no image" * 1000)
+    begun = 1_700_000_000_000_000_000 + number
+    root = client.start_trace(
+        f"answer {number}",
+        inputs=inputs,
+        attributes={"k": "v"},
+        tags={"n": "1"},
+        experiment_id=experiment,
+        start_time_ns=begun,
+    )
+    child = client.start_span("look up", root.trace_id, root.span_id, span_type="RETRIEVER", start_time_ns=begun + 1)
+    child.add_event(SpanEvent("seen", begun + 2, {"what": "ü", "much": 3}))
+    client.end_span(
+        root.trace_id, child.span_id, outputs="x" * 5000, status="ERROR" if number == 1 else "OK", end_time_ns=begun + 9
+    )
+    client.end_trace(root.trace_id, outputs=42, status="ERROR" if number == 1 else "OK", end_time_ns=begun + 7_000_000)
+    return str(root.trace_id)
 
 
 def models(uri: str, *, files: bool = True) -> dict[str, Any]:
@@ -173,6 +226,7 @@ def content(uri: str, *, files: bool = True) -> dict[str, Any]:
             "tags": _tags(experiment.tags),
             "created": experiment.creation_time if experiment.name != "Default" else None,
             "runs": {run.info.run_id: _run(client, run, files) for run in runs},
+            "traces": _traces(client, experiment.experiment_id, [run.info.run_id for run in runs]),
         }
     return found
 
@@ -195,6 +249,36 @@ def _run(client: MlflowClient, run: Any, files: bool) -> dict[str, Any]:
             for one in run.inputs.dataset_inputs
         ),
         "files": _files(client, info.run_id) if files and info.lifecycle_stage == "active" else None,
+    }
+
+
+def _traces(client: MlflowClient, experiment: str, runs: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for trace in client.search_traces(locations=[experiment], max_results=500):
+        info = trace.info.to_dict()
+        hidden = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
+        tags = {key: value for key, value in _tags(trace.info.tags).items() if key not in hidden}
+        assessed = sorted(info.pop("assessments", ()), key=lambda one: str(one["assessment_name"]))
+        for one in assessed:
+            one.setdefault("valid", True)  # as MLflow's client reads it from a database, but not from a server
+        spans = [_span(span) for span in sorted(trace.data.spans, key=lambda span: span.start_time_ns)]
+        info |= {"tags": tags, "trace_location": None}
+        if any("image" in (span.inputs or {}) for span in trace.data.spans):
+            files = _files_at(client, trace.info.tags["mlflow.artifactLocation"])
+            info["attached"] = sorted(data for name, data in files.items() if name != "traces.json")
+        found[trace.info.trace_id] = [info, assessed, spans, []]
+    for run in runs if found else ():
+        for trace in client.search_traces(locations=[experiment], run_id=run, include_spans=False):
+            found[trace.info.trace_id][3].append(run)
+    return found
+
+
+def _span(span: Any) -> dict[str, Any]:
+    return {
+        "who": [span.name, span.span_id, span.parent_id, span.span_type, span.start_time_ns, span.end_time_ns],
+        "status": [span.status.status_code, span.status.description],
+        "attributes": span.attributes,
+        "events": [(one.name, one.timestamp, one.attributes) for one in span.events],
     }
 
 

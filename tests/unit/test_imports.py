@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ import pytest
 
 from tests.support.databases import database, postgres_url
 from zaffre.errors import Conflict, InvalidInput
-from zaffre.importing import journal
+from zaffre.importing import journal, otlp, traces
 from zaffre.importing.files import local_folder
 from zaffre.importing.importer import _by_depth
 from zaffre.importing.source import without_password
@@ -33,6 +35,7 @@ from zaffre.services.places import Places
 from zaffre.services.registered_models import RegisteredModels, aliases, stage_of
 from zaffre.services.resources import Resources
 from zaffre.services.tracking import Tracking
+from zaffre.services.tracking.otlp import as_document, decode
 from zaffre.services.workspaces import Workspace, Workspaces
 from zaffre.store.database import Database
 from zaffre.store.objects import Objects
@@ -221,6 +224,42 @@ def test_a_prompt_is_imported_as_one_and_is_never_a_model(house: House) -> None:
     house.registered(name="trees")
     with pytest.raises(Conflict, match="is no prompt"):
         house.version(**{**told, "name": "trees"}, tags=text)
+
+
+def test_a_trace_of_mlflow_2_is_told_as_one_of_3() -> None:
+    old = SimpleNamespace(
+        request_id="9" * 32, timestamp_ms=7, execution_time_ms=8, status=SimpleNamespace(value="OK"),
+        request_metadata={"mlflow.traceInputs": "1", "mlflow.sourceRun": "r"}, tags={"a": "b", journal.STATE: "x"},
+    )  # fmt: skip
+    found = traces.head(old)
+    assert (found.here, found.requested_at, found.duration, found.state) == (f"tr-{'9' * 32}", 7, 8, "OK")
+    assert (found.request_preview, found.tags, found.assessments) == ("1", {"a": "b"}, [])
+    assert found.linked(["s", "r"]) == ["s"] and found.digest(["r"]) == found.digest([]) != found.digest(["s"])
+    odd = msgspec.structs.replace(found, there="what MLflow never gave")
+    assert re.fullmatch("tr-[0-9a-f]{32}", odd.here) and odd.here != found.here
+
+
+def test_spans_arrive_as_they_were() -> None:
+    said = {"none": None, "nan": float("nan"), "big": 2**70, "deep": {"a": [1, True, {}, [], 1.5]}, "text": "ü"}
+    status = SimpleNamespace(status_code=SimpleNamespace(value="ERROR"), description="bad")
+    event = SimpleNamespace(name="seen", timestamp=5, attributes={"k": [1, 2]})
+
+    def span(id_: str, parent: str | None, **more: str) -> SimpleNamespace:
+        held = SimpleNamespace(attributes={key: json.dumps(value) for key, value in said.items()} | more)
+        return SimpleNamespace(
+            _span=held, span_id=id_, parent_id=parent, name="n", start_time_ns=3, end_time_ns=None, status=status, events=[event]
+        )  # fmt: skip
+
+    given = [span("1" * 16, None), *(span(f"{one:016x}", "1" * 16, long="x" * 1_500_000) for one in range(2, 5))]
+    bodies = list(otlp.requests(given, "c" * 32))
+    assert len(bodies) == 2, "not more than some megabytes at once"
+    arrived = [span for body in bodies for one in decode(body, "application/json") for span in one.spans]
+    assert [(one.id, one.parent) for one in arrived[:2]] == [("1" * 16, None), (f"{2:016x}", "1" * 16)]
+    document = as_document(arrived[0].message)
+    assert json.loads(document["attributes"]["deep"]) == said["deep"]
+    assert (document["attributes"]["nan"], document["attributes"]["big"]) == ("NaN", f'"{2**70}"')
+    assert document["status"] == {"code": "STATUS_CODE_ERROR", "message": "bad"}
+    assert document["events"] == [{"name": "seen", "time_unix_nano": 5, "attributes": {"k": [1, 2]}}]
 
 
 @pytest.mark.parametrize(

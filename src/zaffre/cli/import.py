@@ -48,7 +48,7 @@ def mlflow(
     dry_run: bool,
     parallel: int,
 ) -> None:
-    """Import experiments, runs, files, models and prompts of an MLflow server, its database, or a folder such as ./mlruns.
+    """Import experiments, runs, files, traces, models and prompts of an MLflow server, its database, or a folder such as ./mlruns.
 
     It may be interrupted and run again, as often as you like: it goes on where it was, takes along what is new there,
     and changes nothing else. What cannot be imported is named, the rest goes on, and the exit code is 1.

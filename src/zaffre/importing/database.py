@@ -34,6 +34,13 @@ class Database:
             return []
         return [name for (name,) in self._rows("webhooks", ("name",), deleted_timestamp=None)]
 
+    def links(self) -> Iterator[tuple[str, str]]:
+        """The traces that were linked to runs, each with the run; the client tells them of one run only."""
+        if not self._has("entity_associations"):
+            return
+        wanted = {"source_type": "trace", "destination_type": "run"}
+        yield from self._rows("entity_associations", ("source_id", "destination_id"), **wanted)
+
     def _has(self, table: str) -> bool:
         """Older versions have fewer of them."""
         import sqlalchemy as sa

@@ -7,8 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-NEW, CHANGED, SAME, FAILED = "new", "changed", "same", "failed"
-THINGS = ("experiment", "run", "logged model", "registered model", "model version", "prompt", "prompt version")
+NEW, CHANGED, SAME, FAILED = ALL = "new", "changed", "same", "failed"
+THINGS = ("experiment", "run", "logged model", "trace", "registered model", "model version", "prompt", "prompt version")
 EVERY_S = 5.0
 """How often a line tells of progress."""
 
@@ -66,11 +66,7 @@ class Report:
         """The summary."""
         said = []
         for thing in THINGS:
-            parts = [
-                f"{self._counts[thing, became]:,} {became}"
-                for became in (NEW, CHANGED, SAME, FAILED)
-                if self._counts[thing, became]
-            ]
+            parts = [f"{self._counts[thing, became]:,} {became}" for became in ALL if self._counts[thing, became]]
             if parts:
                 said.append(f"{thing + 's:':<20}{', '.join(parts)}")
         if self._amounts and not self.dry:
@@ -87,5 +83,5 @@ class Report:
         return [*said, last]
 
     def _progress(self) -> str:
-        done = sum(number for (thing, _), number in self._counts.items() if thing == "run")
-        return f"{done:,} runs, {self._amounts['points']:,} metric values, {self._amounts['bytes']:,} bytes so far"
+        runs, traces = (sum(self._counts[thing, became] for became in ALL) for thing in ("run", "trace"))
+        return f"{runs:,} runs, {traces:,} traces, {self._amounts['points']:,} metric values, {self._amounts['bytes']:,} bytes so far"

@@ -112,11 +112,11 @@ class Runs:
 
     def _links(self, run: Any, here: str) -> None:
         models = [{"model_id": one} for one in journal.model_inputs(run)]
-        for page in _paged(journal.inputs(run), LINKS_A_REQUEST):
+        for page in paged(journal.inputs(run), LINKS_A_REQUEST):
             self._target.post("runs/log-inputs", {"run_id": here, "datasets": page})
-        for page in _paged(models, LINKS_A_REQUEST):
+        for page in paged(models, LINKS_A_REQUEST):
             self._target.post("runs/log-inputs", {"run_id": here, "models": page})
-        for page in _paged(journal.outputs(run), LINKS_A_REQUEST):
+        for page in paged(journal.outputs(run), LINKS_A_REQUEST):
             self._target.post("runs/outputs", {"run_id": here, "models": page})
 
     def _points(self, run: Any, measured: Sequence[Any]) -> Iterator[dict[str, Any]]:
@@ -139,7 +139,7 @@ def number(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _paged(values: Iterable[T], size: int) -> Iterator[list[T]]:
+def paged(values: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(values)
     while page := list(islice(rest, size)):
         yield page

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ RUNS_A_PAGE = 500
 EXPERIMENTS_A_PAGE = 500
 CONNECT_S = 20.0
 MODELS_A_PAGE = 100
+TRACES_A_PAGE = 100
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
 _UNKNOWN = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -59,7 +60,8 @@ class Source:
             if self.kind in _DATABASES:
                 _same_schema(self.uri, self.name)
             self.client = self.asked(mlflow.MlflowClient, self.uri, self.uri)
-            engine = getattr(self.client._tracking_client.store, "engine", None)  # a server and a folder have none
+            self._store: Any = self.client._tracking_client.store
+            engine = getattr(self._store, "engine", None)  # a server and a folder have none
             self._database = None if engine is None else Database(engine)
             self._has_logged_models = hasattr(self.client, "search_logged_models")
             self.asked(self._search_experiments, None, 1)
@@ -105,6 +107,36 @@ class Source:
 
     def logged_model(self, model_id: str) -> Any | None:
         return self._present(self.client.get_logged_model, model_id) if self._has_logged_models else None
+
+    def has_traces(self, experiment_id: str) -> bool:
+        """MLflow has them since 2.14."""
+        if not hasattr(self._store, "search_traces"):
+            return False
+        try:
+            return bool(self.asked(self._search_traces, [experiment_id], None, None, 1)[0])
+        except SourceError as error:
+            if error.code not in _UNKNOWN:
+                raise
+            return False
+
+    def traces(self, experiment_id: str) -> Iterator[list[Any]]:
+        """Pages of the traces of an experiment without their spans, the oldest first."""
+        yield from self._trace_pages([experiment_id], None)
+
+    def spans(self, trace_id: str) -> list[Any]:
+        """Of one trace. Raises SourceError where they were lost."""
+        return list(self.asked(self.client.get_trace, trace_id, False).data.spans)
+
+    def links(self) -> Iterator[tuple[str, str]] | None:
+        """The pairs of traces and runs that were linked, where all of them can be told at once."""
+        return self._of_database(self._database.links) if self._database is not None else None
+
+    def traces_of(self, run_id: str, experiments: Sequence[str]) -> list[Any]:
+        """The traces of those experiments that belong to a run, linked ones too. Folders know no links."""
+        if self.kind == "file" or not hasattr(self._store, "link_traces_to_run"):
+            return []
+        quoted = run_id.replace("'", "''")
+        return [one for page in self._trace_pages(experiments, f"attribute.run_id = '{quoted}'") for one in page]
 
     def registered_models(self, *, prompts: bool = False) -> list[Any]:
         """Or prompts, which MLflow keeps as models with a tag."""
@@ -165,6 +197,26 @@ class Source:
 
     def _search_logged_models(self, experiment_id: str, token: str | None) -> Any:
         return self.client.search_logged_models([experiment_id], page_token=token)
+
+    def _trace_pages(self, experiments: Sequence[str], filter_: str | None) -> Iterator[list[Any]]:
+        token: str | None = None
+        while True:
+            page, token = self.asked(self._search_traces, experiments, filter_, token)
+            yield list(page)
+            if not token:
+                return
+
+    def _search_traces(
+        self, experiments: Sequence[str], filter_: str | None, token: str | None, limit: int = TRACES_A_PAGE
+    ) -> Any:
+        """By the store: the client would read all spans as well."""
+        return self._store.search_traces(
+            experiment_ids=list(experiments),
+            filter_string=filter_,
+            max_results=limit,
+            order_by=["timestamp_ms ASC"],
+            page_token=token,
+        )
 
     def _search_registered_models(self, filter_: str | None, token: str | None) -> Any:
         return self.client.search_registered_models(filter_, max_results=MODELS_A_PAGE, page_token=token)

@@ -56,9 +56,22 @@ class Target:
         """One thing whole, by Zaffre's own operation for imports."""
         return self._json("PUT", f"{self._own}/{what}", body)
 
-    def post(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+    def post(self, operation: str, body: dict[str, Any], *, version: str = "2.0") -> dict[str, Any]:
         """One of MLflow's operations, such as `runs/log-batch`."""
-        return self._json("POST", f"{self.tracking}/api/2.0/mlflow/{operation}", body)
+        return self._json("POST", f"{self.tracking}/api/{version}/mlflow/{operation}", body)
+
+    def patch(self, operation: str, body: dict[str, Any], *, version: str = "2.0") -> dict[str, Any]:
+        return self._json("PATCH", f"{self.tracking}/api/{version}/mlflow/{operation}", body)
+
+    def export_spans(self, experiment_id: str, body: bytes) -> None:
+        """OpenTelemetry's export, in JSON."""
+        where = f"{self.tracking}/v1/traces"
+
+        def send(connection: http.client.HTTPSConnection, headers: dict[str, str]) -> None:
+            sent = {**headers, "Content-Type": "application/json", "x-mlflow-experiment-id": experiment_id}
+            connection.request("POST", where, body, sent)
+
+        self._patiently(where, send)
 
     def get(self, operation: str, **query: str) -> dict[str, Any]:
         return self._json("GET", f"{self.tracking}/api/2.0/mlflow/{operation}?{urlencode(query)}", None)

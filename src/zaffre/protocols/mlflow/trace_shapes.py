@@ -151,12 +151,13 @@ def assessment(given: requests.Assessment, trace: str, runtime: Runtime) -> Asse
         given = msgspec.structs.replace(given, expectation=told)  # MLflow's word for what is no plain value
     now = runtime.now()
     made = _milliseconds(given.create_time, "create_time") if given.create_time else now
+    changed_at = _milliseconds(given.last_update_time, "last_update_time") if given.last_update_time else now
     body = {
         **{name: held for name, held in msgspec.to_builtins(given).items() if held is not None},
         "assessment_id": given.assessment_id or f"a-{runtime.hex_id()}",
         "trace_id": trace,
         "create_time": _time(made),
-        "last_update_time": _time(now),
+        "last_update_time": _time(changed_at),
         "valid": given.valid,
     }
     return Assessment(
@@ -167,7 +168,7 @@ def assessment(given: requests.Assessment, trace: str, runtime: Runtime) -> Asse
         **_compared(value),
         body=body,
         created_at=made,
-        modified_at=now,
+        modified_at=changed_at,
     )
 
 
