@@ -123,6 +123,29 @@ def test_assessments_are_counted_and_averaged(traced: Traced) -> None:
     assert found == [(-1000, 1), (1000, 2)]
 
 
+def test_what_was_overridden_counts_no_more(traced: Traced) -> None:
+    before = assessment("a", "good", "no", json='"no"', number=0.0, valid=False)
+    traced.add("t1", assessments=[before, assessment("b", "good", "yes", json='"yes"', number=1.0)])
+    assert ask(traced, "ASSESSMENTS", "assessment_value", [Aggregation("AVG")]) == [(1,)]
+
+
+def test_sessions_are_counted_once(traced: Traced) -> None:
+    for index, session in enumerate(("a", "a", "b", None)):
+        metadata = {"mlflow.trace.session": session} if session else {}
+        traced.add(f"t{index}", requested_at=index * 1000, metadata=metadata)
+    assert ask(traced, "TRACES", "session_count", COUNT) == [(2,)]
+    by_time = ask(traced, "TRACES", "session_count", COUNT, interval=2000, since=0, until=9000)
+    assert by_time == [(0, 1), (2000, 1)]
+
+
+def test_traces_of_a_run_are_those_linked_to_it_as_well(traced: Traced) -> None:
+    traced.add("t1", metadata={"mlflow.sourceRun": "r"})
+    traced.add("t2")
+    traced.add("t3")
+    do(traced.tracking.traces.link("s", ["t2"], "r"))
+    assert ask(traced, "TRACES", "trace_count", COUNT, filters=["trace.metadata.`mlflow.sourceRun` = 'r'"]) == [(2,)]
+
+
 def test_tokens_are_what_was_said_last(traced: Traced) -> None:
     traced.add("t1", metadata={"mlflow.trace.tokenUsage": '{"input_tokens": 5, "total_tokens": 7}'})
     traced.add("t2", metadata={"mlflow.trace.tokenUsage": '{"input_tokens": 6, "output_tokens": true}'})

@@ -56,6 +56,22 @@ def test_what_is_said_of_a_session_is_said_of_its_traces(searched: Traced) -> No
     assert searched.found("feedback.good IS NOT NULL", "trace_id ASC") == ["t1", "t2", "t3"]
 
 
+def test_judgements_are_compared_as_numbers(searched: Traced) -> None:
+    for index, (value, number) in enumerate([("0.5", 0.5), ("0.9", 0.9), ("true", 1.0), ('"yes"', 1.0), ('"9"', None)]):
+        searched.add(f"t{index}", assessments=[assessment("a", "score", value.strip('"'), json=value, number=number)])
+    for filter_, ids in (
+        ("feedback.score > 0.5", ["t1"]),
+        ("feedback.score >= 0.5 AND feedback.score < 1", ["t1", "t0"]),
+        ("feedback.score <= 100", ["t1", "t0"]),
+        ("feedback.score = '0.9'", ["t1"]),
+        ("expectation.score > 0", []),
+    ):
+        assert searched.found(filter_) == ids, filter_
+    for wrong in ("feedback.score > '0.5'", "feedback.score = 0.5", "tags.score > 5"):
+        with pytest.raises(InvalidInput):
+            searched.found(wrong)
+
+
 @pytest.mark.parametrize("limit", [1, 100])
 def test_the_absent_come_last_whichever_way(searched: Traced, limit: int) -> None:
     searched.add("t1", tags={"mlflow.traceName": "b"}, duration=5)

@@ -36,7 +36,9 @@ _ENTITIES = {
 _LABELS = ("param", "tag", "metadata", "feedback", "expectation")  # of which one may have none
 _SPAN_KEYS = ("name", "type", "status", "content")
 _SPAN_ATTRIBUTE = "attributes."
-_NUMBERS = ("=", "!=", "<", "<=", ">", ">=")
+_JUDGED = ("feedback", "expectation")  # which may be numbers, and are compared as such where one is more or less
+_ORDERED = ("<", "<=", ">", ">=")
+_NUMBERS = ("=", "!=", *_ORDERED)
 _WORD_OPERATORS = frozenset({"LIKE", "ILIKE", "RLIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"})
 _TEXTS = ("=", "!=", "LIKE", "ILIKE")
 _LISTS = ("IN", "NOT IN")
@@ -196,6 +198,8 @@ def _comparison(tokens: list[_Token], grammar: Grammar) -> Condition:
         takes += _LISTS
     if grammar.regular and not numeric:
         takes += ("RLIKE",)
+    if entity in _JUDGED:
+        takes += _ORDERED
     if entity == "issue":
         takes = ("=",)
     if (entity, key) == ("span", "content"):
@@ -206,6 +210,7 @@ def _comparison(tokens: list[_Token], grammar: Grammar) -> Condition:
         _fail("filter", f"Invalid comparator '{op}' for {entity} '{key[:100]}', not one of {', '.join(takes)}")
     if op in _LISTS:
         return Condition(entity, key, op, _list(tokens, entity, key))
+    numeric = numeric or (entity in _JUDGED and op in _ORDERED)
     value = _number(tokens, entity, key) if numeric else _text(tokens, entity, key)
     if op == "RLIKE":
         try:

@@ -26,7 +26,11 @@ _SERVICE = "service.name"
 _TRACE_ID = "mlflow.traceRequestId"
 _USED = {TOKENS: conventions.USAGE, COST: conventions.COST}
 # What OpenTelemetry's conventions say of a whole trace, by MLflow's name for it.
-_METADATA = {"session.id": "mlflow.trace.session", "user.id": "mlflow.trace.user"}
+_METADATA = {
+    "session.id": "mlflow.trace.session",
+    "gen_ai.conversation.id": "mlflow.trace.session",
+    "user.id": "mlflow.trace.user",
+}
 
 
 class _Read(NamedTuple):

@@ -47,6 +47,7 @@ _MODEL = ("span_model_name", "span_model_provider")
 METRICS: dict[str, dict[str, Metric]] = {
     TRACES: {
         "trace_count": Metric((COUNT,), ("trace_name", "trace_status")),
+        "session_count": Metric((COUNT,), ()),
         "latency": Metric(_RANKED, ("trace_name",)),
         **dict.fromkeys(TOKENS, Metric((SUM, *_RANKED), ("trace_name",))),
     },

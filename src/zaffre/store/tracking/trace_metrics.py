@@ -11,21 +11,24 @@ import sqlalchemy as sa
 from zaffre.store import tables
 from zaffre.store.tracking.search import Key, behind, fits_all
 from zaffre.store.tracking.sql import bounded
-from zaffre.store.tracking.trace_search import NAME, of
+from zaffre.store.tracking.trace_search import NAME, SESSION, SOURCE_RUN, of
 from zaffre.store.tracking.traces import COSTS, METADATA, TAG, TOKENS
 
 TRACES, SPANS, ASSESSMENTS = "TRACES", "SPANS", "ASSESSMENTS"
 COUNT, SUM, AVG, MIN, MAX, PERCENTILE = "COUNT", "SUM", "AVG", "MIN", "MAX", "PERCENTILE"
-TIME_BUCKET = "time_bucket"
+TIME_BUCKET, SESSION_COUNT = "time_bucket", "session_count"
 
 _t = tables.traces
 _labels = tables.trace_labels.c
 _named = tables.trace_labels.alias("named")
+_session = tables.trace_labels.alias("session")
+_runs = tables.trace_runs.c
 _spans = tables.spans.c
 _assessments = tables.assessments.c
 
 VALUES: dict[tuple[str, str], sa.ColumnElement[Any]] = {
     (TRACES, "trace_count"): sa.literal(1),
+    (TRACES, "session_count"): _session.c.value,
     (TRACES, "latency"): _t.c.duration,
     **{(TRACES, name): _t.c[name] for name in TOKENS},
     (SPANS, "span_count"): sa.literal(1),
@@ -108,7 +111,9 @@ def groups(conn: sa.Connection, scope: str, asked: Asked, after: Sequence[Any] |
     keys = _keys(asked)
     if after is not None and not fits_all(keys, after):
         raise ValueError("the place belongs to another question")
-    value = sa.cast(VALUES[asked.view, asked.metric], sa.Double)
+    value = VALUES[asked.view, asked.metric]
+    if asked.metric != SESSION_COUNT:
+        value = sa.cast(value, sa.Double)
     names = [f"place_{index}" for index in range(len(keys))]
     rows = _rows(asked).where(
         of(conn, scope, asked.experiments), value.is_not(None), *(key.is_not(None) for key, _ in keys)
@@ -117,10 +122,11 @@ def groups(conn: sa.Connection, scope: str, asked: Asked, after: Sequence[Any] |
         rows = rows.where(behind(keys, after))
     columns = [key.label(name) for name, (key, _) in zip(names, keys, strict=True)]
     inner = rows.add_columns(*columns, value.label("value")).subquery()
+    kinds = _of_rows
     if any(one.kind == PERCENTILE for one in asked.aggregations):
         inner, kinds = _ranked(inner, names), _of_ranked
-    else:
-        kinds = _of_rows
+    elif asked.metric == SESSION_COUNT:
+        kinds = _of_sessions
     place = [inner.c[name] for name in names]
     found = [kinds(one, inner).label(f"value_{index}") for index, one in enumerate(asked.aggregations)]
     query = sa.select(*place, *found).group_by(*place).order_by(*place).limit(limit)
@@ -153,10 +159,15 @@ def _rows(asked: Asked) -> sa.Select[Any]:
     joined = _JOINED.get(asked.view)
     if joined is not None:
         source = source.join(joined, joined.c.trace == _t.c.pk)
+    if asked.metric == SESSION_COUNT:
+        session = sa.and_(_session.c.trace == _t.c.pk, _session.c.kind == METADATA, _session.c.key == SESSION)
+        source = source.join(_session, session)
     if "trace_name" in asked.dimensions:
         named = sa.and_(_named.c.trace == _t.c.pk, _named.c.kind == TAG, _named.c.key == NAME)
         source = source.join(_named, named)
     where = [_fits(one) for one in asked.filters]
+    if asked.view == ASSESSMENTS:
+        where.append(_assessments.valid.is_(sa.true()))  # what was overridden counts no more
     if asked.since is not None:
         where.append(_t.c.requested_at >= asked.since)
     if asked.until is not None:
@@ -169,7 +180,15 @@ def _fits(one: Filter) -> sa.ColumnElement[bool]:
         return FILTERS[one.entity, one.field] == one.value
     kind = TAG if one.field == "tag" else METADATA
     here = (_labels.trace == _t.c.pk, _labels.kind == kind, _labels.key == one.key, _labels.value == one.value)
-    return sa.exists(sa.select(sa.literal(1)).where(*here))
+    found = sa.exists(sa.select(sa.literal(1)).where(*here))
+    if (kind, one.key) != (METADATA, SOURCE_RUN):
+        return found
+    linked = (_runs.scope == _t.c.scope, _runs.trace == _t.c.id, _runs.run == one.value)
+    return sa.or_(found, sa.exists(sa.select(sa.literal(1)).where(*linked)))
+
+
+def _of_sessions(one: Aggregation, rows: sa.Subquery) -> sa.ColumnElement[Any]:
+    return sa.func.count(sa.distinct(rows.c.value))
 
 
 def _of_rows(one: Aggregation, rows: sa.Subquery) -> sa.ColumnElement[Any]:

@@ -37,6 +37,7 @@ ATTRIBUTES: dict[str, sa.ColumnElement[Any]] = {
 _ORDERED_LABELS = {"name": (TAG, NAME), "run_id": (METADATA, SOURCE_RUN)}
 ORDERED = frozenset({*ATTRIBUTES, *_ORDERED_LABELS})
 _OPTIONAL = frozenset({"client_request_id", "execution_duration", *_ORDERED_LABELS})
+_YES_AND_NO = ("true", "false", '"yes"', '"no"')
 _OF_SPANS = ("span", "span_attribute")
 _SPAN = {"name": _spans.name, "type": _spans.type, "status": _spans.status}
 
@@ -175,7 +176,9 @@ def _assessed(conn: sa.Connection, scope: str, condition: Condition) -> sa.Colum
         _assessments.name == condition.key,
         _assessments.valid.is_(sa.true()),
     ]
-    if condition.op not in ("IS NULL", "IS NOT NULL"):
+    if isinstance(condition.value, (int, float)):  # yes and no are counted as numbers, but are none
+        here += [compare(conn, _assessments.number, condition), _assessments.json.not_in(_YES_AND_NO)]
+    elif condition.op not in ("IS NULL", "IS NOT NULL"):
         here.append(compare(conn, _assessments.value, condition))
     session = (_labels.kind == METADATA, _labels.key == SESSION)
     sessions = (
