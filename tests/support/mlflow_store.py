@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from mlflow.entities import (
     Param,
     RunTag,
     SpanEvent,
+    TraceInfo,
+    TraceLocation,
+    TraceState,
     ViewType,
 )
 from mlflow.tracing.attachments import Attachment
@@ -117,7 +121,7 @@ def fill_prompts(client: MlflowClient) -> None:
 
 
 def fill_traces(client: MlflowClient, experiment: str, run: str, number: int = 0) -> None:
-    """A trace with nested spans, one that failed and was assessed, and `number` small ones; where it can be, one is linked to a run."""
+    """A trace with nested spans, one that failed and was assessed, one without spans, and `number` more; one is linked to a run."""
     with pytest.MonkeyPatch.context() as patch:  # traces go where the process says, not the client
         patch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
         patch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
@@ -128,6 +132,9 @@ def fill_traces(client: MlflowClient, experiment: str, run: str, number: int = 0
         client.set_trace_tag(good, "topic", "life")
         mlflow.log_feedback(trace_id=bad, name="right", value=False, rationale="no", metadata={"k": "v"})
         mlflow.log_expectation(trace_id=bad, name="wanted", value={"a": [1]})
+        store = client._tracking_client.store
+        at = TraceLocation.from_experiment_id(experiment)
+        store.start_trace(TraceInfo(f"tr-{uuid.uuid4().hex}", at, 7, TraceState.IN_PROGRESS))
         if not client.tracking_uri.startswith("file:"):
             client.link_traces_to_run([bad], run)
             client.link_prompt_versions_to_trace([client.load_prompt("prompts:/greeting/1")], good)
@@ -254,7 +261,8 @@ def _run(client: MlflowClient, run: Any, files: bool) -> dict[str, Any]:
 
 def _traces(client: MlflowClient, experiment: str, runs: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for trace in client.search_traces(locations=[experiment], max_results=500):
+    for bare in client.search_traces(locations=[experiment], max_results=500, include_spans=False):
+        trace = bare if bare.info.state == "IN_PROGRESS" else client.get_trace(bare.info.trace_id, display=False)
         info = trace.info.to_dict()
         hidden = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
         tags = {key: value for key, value in _tags(trace.info.tags).items() if key not in hidden}

@@ -28,6 +28,8 @@ _UNKNOWN = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _PROMPT = "tags.`mlflow.prompt.is_prompt` = 'true'"
 """Without a word of it, MLflow's searches find models only."""
+_NO_SPANS = "missing span data"
+"""MLflow has no code for that."""
 _USER = re.compile(r"(?<=://)[^/?#]*@")
 _NEEDED = "Install it beside Zaffre (`pip install mlflow`), or give --mlflow newest for an environment of its own."
 
@@ -124,8 +126,13 @@ class Source:
         yield from self._trace_pages([experiment_id], None)
 
     def spans(self, trace_id: str) -> list[Any]:
-        """Of one trace. Raises SourceError where they were lost."""
-        return list(self.asked(self.client.get_trace, trace_id, False).data.spans)
+        """Of one trace; none where none have come there. Raises SourceError where they cannot be read."""
+        try:
+            return list(self.asked(self.client.get_trace, trace_id, False).data.spans)
+        except SourceError as error:
+            if _NO_SPANS not in str(error):
+                raise
+            return []
 
     def links(self) -> Iterator[tuple[str, str]] | None:
         """The pairs of traces and runs that were linked, where all of them can be told at once."""
