@@ -17,7 +17,7 @@ from pathlib import Path
 from zaffre.application import Application
 from zaffre.control.link import SupervisorLink
 from zaffre.protocols.blob import operations as blob_operations
-from zaffre.protocols.mlflow.table import REFUSED
+from zaffre.protocols.mlflow.table import IN_PART, REFUSED
 from zaffre.runtime import Runtime
 from zaffre.settings import Settings
 
@@ -76,6 +76,8 @@ def page() -> str:
             clients = ", ".join(sorted(tested.get((protocol, name), ())))
             refused = f"501: {REFUSED[name]}" if protocol == "mlflow" and name in REFUSED else "501"
             state = f"tested: {clients}" if clients else "served" if served else refused
+            if protocol == "mlflow" and name in IN_PART:
+                state += f"; {IN_PART[name]}"
             lines.append(f"| {name} | `{method} {_short(template)}` | {state} |")
     lines += yardstick()
     return "\n".join(lines) + "\n"

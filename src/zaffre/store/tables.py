@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from zaffre.store.quality_tables import issues, online_scoring_configs, scorer_versions, scorers
 from zaffre.store.review_tables import (
     label_schemas,
     review_queue_items,
@@ -21,12 +22,16 @@ from zaffre.store.trace_tables import assessments, span_contents, spans, trace_l
 # What other files of tables define, so that whoever has this one has them all.
 __all__ = [
     "assessments",
+    "issues",
     "label_schemas",
     "metadata",
+    "online_scoring_configs",
     "review_queue_items",
     "review_queue_schemas",
     "review_queue_users",
     "review_queues",
+    "scorer_versions",
+    "scorers",
     "span_contents",
     "spans",
     "trace_labels",

@@ -95,4 +95,12 @@ assessments = sa.Table(
     sa.Column("created_at", Time, nullable=False),
     sa.Column("modified_at", Time, nullable=False),
     sa.UniqueConstraint("trace", "id"),
+    # The traces that an issue was found in: few assessments are of that kind.
+    sa.Index(
+        "ix_assessments_issue",
+        "name",
+        "trace",
+        sqlite_where=sa.text("kind = 'issue'"),
+        postgresql_where=sa.text("kind = 'issue'"),
+    ),
 )

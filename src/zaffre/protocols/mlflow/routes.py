@@ -12,12 +12,14 @@ from zaffre.protocols.mlflow.artifacts import Artifacts
 from zaffre.protocols.mlflow.direct_artifacts import DirectArtifactHandlers
 from zaffre.protocols.mlflow.experiments import Experiments
 from zaffre.protocols.mlflow.graphql import GraphQL
+from zaffre.protocols.mlflow.issues import IssueHandlers
 from zaffre.protocols.mlflow.label_schemas import LabelSchemaHandlers
 from zaffre.protocols.mlflow.logged_models import LoggedModels
 from zaffre.protocols.mlflow.old_traces import OldTraces
 from zaffre.protocols.mlflow.registry import Registry
 from zaffre.protocols.mlflow.review_queues import ReviewQueueHandlers
 from zaffre.protocols.mlflow.runs import Runs
+from zaffre.protocols.mlflow.scorers import ScorerHandlers
 from zaffre.protocols.mlflow.table import REFUSED, Served, operations
 from zaffre.protocols.mlflow.traces import Traces
 from zaffre.protocols.mlflow.webhooks import WebhookHandlers
@@ -52,6 +54,8 @@ def routes(
         **OldTraces(tracking).operations(),
         **LabelSchemaHandlers(tracking).operations(),
         **ReviewQueueHandlers(tracking).operations(),
+        **ScorerHandlers(tracking).operations(),
+        **IssueHandlers(tracking).operations(),
         **Registry(models, at).operations(),
         **WebhookHandlers(webhooks).operations(),
         **Artifacts(tracking, models, blobs, at).operations(),

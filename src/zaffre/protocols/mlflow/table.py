@@ -14,6 +14,11 @@ REFUSED = dict.fromkeys(
     "only MLflow's store for Databricks asks for it, and it reads that service's own tables",
 )
 """Operations that nobody here would ask for, and why; what is merely not built yet is not among them."""
+IN_PART = {
+    "registerScorer": "a scorer that asks an endpoint of MLflow's AI gateway is answered 501: no gateway is served",
+    "setOnlineScoringConfig": "a sample rate above 0 is answered 501: MLflow judges by itself through its AI gateway only",
+}
+"""Operations of which something is refused that MLflow does, and why."""
 Served = dict[str, tuple[Handler, str]]  # by operation: who answers, and the action it takes to ask
 
 

@@ -111,6 +111,9 @@ TRACES = Grammar(
     others={"text": ("span", "content")},
     regular=True,
 )
+ISSUES = Grammar(
+    attributes={name: name for name in ("status", "source_run_id")}, numbers=frozenset(), entities=frozenset()
+)
 _ONLY_SEARCHED = frozenset({"span", "feedback", "expectation", "issue"})
 MODEL_VERSIONS = Grammar(
     attributes={

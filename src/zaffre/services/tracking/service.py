@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zaffre.services.tracking.experiments import ACTIVE, Experiments
+from zaffre.services.tracking.issues import Issues
 from zaffre.services.tracking.label_schemas import LabelSchemas
 from zaffre.services.tracking.logged_models import LoggedModels
 from zaffre.services.tracking.review_queues import ReviewQueues
 from zaffre.services.tracking.runs import Runs
+from zaffre.services.tracking.scorers import Scorers
 from zaffre.services.tracking.trace_metrics import TraceMetrics
 from zaffre.services.tracking.traces import Traces
 from zaffre.store.database import Database
@@ -34,6 +36,8 @@ class Tracking:
         self.trace_metrics = TraceMetrics(database)
         self.label_schemas = LabelSchemas(database, self.experiments)
         self.review_queues = ReviewQueues(database, self.experiments)
+        self.scorers = Scorers(database, self.experiments)
+        self.issues = Issues(database, self.experiments)
 
     def ensure_experiment(self, unit: Unit, scope: str, name: str) -> Experiment:
         """The active experiment of that name, made if there is none. Raises Conflict when it is deleted."""

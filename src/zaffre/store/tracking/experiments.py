@@ -33,6 +33,10 @@ def by_name(conn: sa.Connection, scope: str, name: str) -> Experiment | None:
     return _one(conn, _BY_NAME, scope, name)
 
 
+def id_of(conn: sa.Connection, scope: str, pk: int) -> str | None:
+    return conn.execute(sa.select(_t.c.id).where(_t.c.scope == scope, _t.c.pk == pk)).scalar_one_or_none()
+
+
 def insert(unit: Unit, scope: str, id_: str, name: str, artifact_location: str | None, tags: dict[str, str]) -> bool:
     """Add an experiment; False when its id or name is taken."""
     values = {
