@@ -181,6 +181,25 @@ def test_a_trace_as_a_file(server: MlflowServer, experiment: str) -> None:
     assert [server.send("GET", f"{nobody}{query}", b"", {})[0] for query in ("", "?request_id=tr-none")] == [400, 404]
 
 
+def test_a_trace_whose_spans_are_a_file(server: MlflowServer, experiment: str) -> None:
+    """As MLflow's clients before 3.5 kept them: the trace without spans, and these beside it as an artifact."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    answer("x")
+    address = "/ajax-api/2.0/mlflow/get-trace-artifact?request_id="
+    spans = server.send("GET", f"{address}{last()}", b"", {})[1]
+    where = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
+    told = {"trace": {"trace_info": {"trace_id": "tr-old", "trace_location": where, "state": "OK"}}}
+    status, made = server.ask("POST", "mlflow/traces", told, version="3.0")
+    assert status == 200
+    assert server.send("GET", f"{address}tr-old", b"", {})[0] == 404, "nothing is there yet"
+    location = made["trace"]["trace_info"]["tags"]["mlflow.artifactLocation"]
+    get_artifact_repository(location).upload_trace_data(spans.decode())
+    assert server.send("GET", f"{address}tr-old", b"", {}) == (200, spans)
+    found = mlflow.get_trace("tr-old")
+    assert found is not None and len(found.data.spans) == 3
+
+
 def test_tags_change_and_traces_are_deleted(experiment: str) -> None:
     answer("x")
     trace_id = last()

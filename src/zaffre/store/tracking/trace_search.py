@@ -55,14 +55,14 @@ def search(
     keys = _keys(orders)
     if after is not None and not fits_all(keys, after):
         raise ValueError("the place belongs to another order")
-    query = (
-        sa.select(*COLUMNS, *(key.label(f"place_{index}") for index, (key, _) in enumerate(keys)))
-        .join(_e, _e.c.pk == _t.c.experiment)
-        .where(of(conn, scope, experiments), *wanted(conn, scope, conditions))
-        .order_by(*(key.desc() if down else key.asc() for key, down in keys))
-        .limit(limit)
-    )
     with bounded(conn):
+        query = (
+            sa.select(*COLUMNS, *(key.label(f"place_{index}") for index, (key, _) in enumerate(keys)))
+            .join(_e, _e.c.pk == _t.c.experiment)
+            .where(of(conn, scope, experiments), *wanted(conn, scope, conditions))
+            .order_by(*(key.desc() if down else key.asc() for key, down in keys))
+            .limit(limit)
+        )
         rows = conn.execute(query if after is None else query.where(behind(keys, after))).mappings().all()
     names = [column.name for column in COLUMNS]
     traces = whole(conn, [Trace(**{name: row[name] for name in names}) for row in rows])
@@ -80,18 +80,18 @@ def counts(
 ) -> tuple[int, int, int, int]:
     """Of the traces that fit `base`: how many fit `first`, `second`, both; and how many there are."""
 
-    def fits_all(conditions: Sequence[Condition]) -> sa.ColumnElement[int]:
+    def fit(conditions: Sequence[Condition]) -> sa.ColumnElement[int]:
         return sa.case((sa.and_(sa.true(), *wanted(conn, scope, conditions)), 1), else_=0)
 
-    each = (
-        sa.select(fits_all(first).label("first"), fits_all(second).label("second"))
-        .select_from(_t)
-        .join(_e, _e.c.pk == _t.c.experiment)
-        .where(of(conn, scope, experiments), *wanted(conn, scope, base))
-        .subquery()
-    )
-    a, b = each.c.first, each.c.second
     with bounded(conn):
+        each = (
+            sa.select(fit(first).label("first"), fit(second).label("second"))
+            .select_from(_t)
+            .join(_e, _e.c.pk == _t.c.experiment)
+            .where(of(conn, scope, experiments), *wanted(conn, scope, base))
+            .subquery()
+        )
+        a, b = each.c.first, each.c.second
         row = conn.execute(sa.select(sa.func.sum(a), sa.func.sum(b), sa.func.sum(a * b), sa.func.count())).one()
     return row[0] or 0, row[1] or 0, row[2] or 0, row[3]
 
