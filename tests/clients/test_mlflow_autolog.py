@@ -36,7 +36,7 @@ def test_what_is_logged_by_itself_is_here(
     client: str,
     by_plugin: bool,
 ) -> None:
-    packages = (*CLIENTS[client], *LIBRARIES, *(("torch",) if WHOLE else ()))
+    packages = (*CLIENTS[client], *LIBRARIES, *(("torch", "pytorch-lightning") if WHOLE else ()))
     if client == "newest" and not WHOLE:
         python = newest_mlflow
         venvs.add(python, *LIBRARIES)
@@ -60,13 +60,16 @@ def check(found: dict[str, Any]) -> None:
             continue
         assert one["status"] == "FINISHED" and one["loaded"] is True, one
         assert ("model" in one["files"]) == old, "mlflow 3 logs a model beside the run, not in it"
+        assert one["params"] >= 4
         if library != "torch":
-            assert "train" in one["datasets"] and one["params"] >= 4
+            assert "train" in one["datasets"]
     assert found["sklearn"]["tries"] == ["0.1", "1.0", "10.0"]
     assert "training_accuracy_score" in found["sklearn"]["metrics"]
     assert "training_confusion_matrix.png" in found["sklearn"]["files"]
     assert found["xgboost"]["points"] == found["lightgbm"]["points"] == 5
     assert "feature_importance_weight.json" in found["xgboost"]["files"]
+    if "torch" in found:
+        assert found["torch"]["points"] == 5 and "model_summary.txt" in found["torch"]["files"]
     rich = found["rich"]
     assert rich["images"] == 4 and rich["figure"] == ["figures/plot.png"]
     assert rich["depth"] == ["one", True]
