@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support.databases import database, postgres_url
@@ -72,6 +74,20 @@ def test_latencies_are_ranked(traced: Traced, given: list[int | None], ranks: di
     expected = [*ranks.values(), min(there), max(there), sum(there) / len(there)]
     assert found == pytest.approx(expected, rel=1e-12)
     assert [one.name for one in kinds[:2]] == [f"P{float(at)}" for at in list(ranks)[:2]]
+
+
+def test_ranks_are_those_of_numpy(traced: Traced) -> None:
+    chance = random.Random(7)
+    given = {name: [chance.randrange(50) for _ in range(size)] for name, size in (("a", 40), ("b", 7), ("c", 1))}
+    for name, durations in given.items():
+        for index, duration in enumerate(durations):
+            traced.add(f"{name}{index}", duration=duration, tags={NAME: name})
+    shares = [0.0, 1.0, 12.5, 50.0, 66.6, 90.0, 99.9, 100.0]
+    kinds = [Aggregation("PERCENTILE", share) for share in shares]
+    found = ask(traced, "TRACES", "latency", kinds, dimensions=["trace_name"])
+    assert [name for name, *_ in found] == ["a", "b", "c"]
+    for name, *values in found:
+        assert values == pytest.approx(np.percentile(given[name], shares).tolist(), rel=1e-12)
 
 
 def test_each_group_is_ranked_by_itself(traced: Traced) -> None:

@@ -170,6 +170,15 @@ def test_an_expression_that_only_one_database_knows(searched: Traced) -> None:
         assert error.target == "filter" and "regular expression" in str(error)
 
 
+def test_a_pattern_that_grows_when_it_is_written_as_json(searched: Traced) -> None:
+    searched.add("t1", span("a", "n", text=told(x="\x01" * 9000)))
+    try:
+        assert searched.found("trace.text LIKE '%{}%'".format("\x01" * 9000)) == ["t1"]
+    except InvalidInput as error:
+        assert error.target == "filter"
+    assert searched.found("trace.text LIKE '%{}%'".format("\x01" * 900)) == ["t1"]
+
+
 def test_an_expression_takes_no_longer_than_its_text(database: Database) -> None:
     made = Traced(database)
     made.add("t1", tags={"env": "a" * 5000})

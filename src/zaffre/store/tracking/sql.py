@@ -31,7 +31,7 @@ def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
 def bounded(conn: sa.Connection, seconds: float = LONGEST_SEARCH_S) -> Iterator[None]:
     """Give up what takes longer: many texts may have to be read, and the threads that read are few.
 
-    Raises InvalidInput then, and for a regular expression that only PostgreSQL does not know.
+    Raises InvalidInput then, and for a pattern that only one of the databases does not take.
     """
     try:
         if conn.dialect.name == "postgresql":
@@ -51,7 +51,7 @@ def bounded(conn: sa.Connection, seconds: float = LONGEST_SEARCH_S) -> Iterator[
                 f"The search took longer than {seconds:g} s and was given up. Narrow it: by a time, an experiment, a tag.",
                 target="filter",
             ) from None
-        if state == "2201B":
+        if state == "2201B" or "pattern too complex" in text:
             raise InvalidInput(f"Field 'filter': {text.splitlines()[0][:200]}.", target="filter") from None
         raise
 
