@@ -7,6 +7,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from zaffre.store.evaluation_tables import (
+    evaluation_dataset_experiments,
+    evaluation_dataset_tags,
+    evaluation_datasets,
+    evaluation_records,
+)
 from zaffre.store.quality_tables import issues, online_scoring_configs, scorer_versions, scorers
 from zaffre.store.review_tables import (
     label_schemas,
@@ -22,6 +28,10 @@ from zaffre.store.trace_tables import assessments, span_contents, spans, trace_l
 # What other files of tables define, so that whoever has this one has them all.
 __all__ = [
     "assessments",
+    "evaluation_dataset_experiments",
+    "evaluation_dataset_tags",
+    "evaluation_datasets",
+    "evaluation_records",
     "issues",
     "label_schemas",
     "metadata",

@@ -10,6 +10,7 @@ from zaffre.gateway.routes import WORKSPACE, Route, not_served
 from zaffre.protocols.mlflow.addresses import PLAIN, PLUGIN, address_book
 from zaffre.protocols.mlflow.artifacts import Artifacts
 from zaffre.protocols.mlflow.direct_artifacts import DirectArtifactHandlers
+from zaffre.protocols.mlflow.evaluation_datasets import EvaluationDatasetHandlers
 from zaffre.protocols.mlflow.experiments import Experiments
 from zaffre.protocols.mlflow.graphql import GraphQL
 from zaffre.protocols.mlflow.issues import IssueHandlers
@@ -58,6 +59,7 @@ def routes(
         **IssueHandlers(tracking).operations(),
         **Registry(models, at).operations(),
         **WebhookHandlers(webhooks).operations(),
+        **EvaluationDatasetHandlers(tracking).operations(),
         **Artifacts(tracking, models, blobs, at).operations(),
         **DirectArtifactHandlers(settings, tracking, direct).operations(),
         "getServerInfo": (_server_info, "workspaces/read"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zaffre.services.tracking.evaluation_datasets import EvaluationDatasets
 from zaffre.services.tracking.experiments import ACTIVE, Experiments
 from zaffre.services.tracking.issues import Issues
 from zaffre.services.tracking.label_schemas import LabelSchemas
@@ -34,6 +35,7 @@ class Tracking:
         self.models = LoggedModels(database, self.experiments)
         self.traces = Traces(database, self.experiments)
         self.trace_metrics = TraceMetrics(database)
+        self.evaluation_datasets = EvaluationDatasets(database, self.experiments)
         self.label_schemas = LabelSchemas(database, self.experiments)
         self.review_queues = ReviewQueues(database, self.experiments)
         self.scorers = Scorers(database, self.experiments)
