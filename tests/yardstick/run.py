@@ -36,6 +36,7 @@ FILES = (
     "tests/tracking/test_client_webhooks.py",
     "tests/store/model_registry/test_rest_store_webhooks.py",
     "tests/webhooks/test_e2e.py",
+    "tests/store/tracking/sqlalchemy_store/test_sqlalchemy_store_query_trace_metrics.py",
     "tests/tracing/test_otel_logging.py",
     "tests/tracing/test_otel_loading.py",
 )
