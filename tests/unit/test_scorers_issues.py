@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from tests.support.databases import Clock, database, postgres_url
 from zaffre.errors import InvalidInput, NotFound, NotServed
+from zaffre.runtime import Runtime
 from zaffre.services.tracking import Tracking
 from zaffre.services.tracking.issues import NewIssue
 from zaffre.services.tracking.scorers import number
@@ -65,6 +66,32 @@ def test_many_at_once_never_get_the_same_version(tracking: Tracking) -> None:
         assert sorted(one.version for one in made if one.name == name) == list(range(1, 13))
         assert numbers(tracking, name) == list(range(1, 13))
     assert [(one.name, one.version) for one in do(tracking.scorers.newest("s", "0"))] == [("a", 12), ("b", 12)]
+
+
+def test_two_servers_never_give_the_same_version(postgres_url: str) -> None:
+    first, second = (Database(postgres_url, Runtime()) for _ in range(2))
+    try:
+        tables.metadata.create_all(first.engine)
+        both = [Tracking(first), Tracking(second)]
+        do(both[0].experiments.by_name("s", "Default"))
+
+        async def go() -> list[ScorerVersion]:
+            adds = [one.scorers.register(ME, "s", "0", "a", judge()) for _ in range(15) for one in both]
+            # A scorer that goes in between begins anew, whichever of the two sees it first.
+            gone = [one.scorers.delete(ME, "s", "0", "a", None) for one in both]
+            made = await asyncio.gather(*adds[:15], gone[0], *adds[15:], gone[1], return_exceptions=True)
+            assert all(one is None or isinstance(one, (ScorerVersion, NotFound)) for one in made), made
+            return [one for one in made if isinstance(one, ScorerVersion)]
+
+        made = do(go())
+        assert len(made) == 30 and len({(one.id, one.version) for one in made}) == 30
+        # Each of the scorers there were counted from 1 without a gap.
+        for id_ in {one.id for one in made}:
+            given = sorted(one.version for one in made if one.id == id_)
+            assert given == list(range(1, len(given) + 1))
+    finally:
+        first.close()
+        second.close()
 
 
 def test_versions_go_one_by_one_and_with_the_last_the_scorer(tracking: Tracking) -> None:

@@ -39,6 +39,8 @@ FILES = (
     "tests/store/tracking/sqlalchemy_store/test_sqlalchemy_store_query_trace_metrics.py",
     "tests/tracing/test_otel_logging.py",
     "tests/tracing/test_otel_loading.py",
+    "tests/genai/scorers/test_scorer_CRUD.py",
+    "tests/genai/scorers/test_builtin_scorers_registration.py",
 )
 
 

@@ -88,7 +88,7 @@ def search(
     keys: list[Key] = [(_RANK, True), (_t.c.created_at, True), (_t.c.id, True)]
     if counted:
         found = _counts(scope)
-        source = source.outerjoin(found, found.c.name == _t.c.id)
+        source = source.outerjoin(found, found.c.pk == _t.c.pk)
         number = sa.func.coalesce(found.c.traces, 0)
         columns.append(number.label("traces"))
         keys.insert(1, (number, True))
@@ -110,13 +110,16 @@ def search(
 
 
 def _counts(scope: str) -> sa.Subquery:
-    """In how many traces of the workspace each issue was found."""
+    """In how many traces of the workspace each of its issues was found."""
+    # Asked of each row found: joined, SQLite would begin with all traces there are.
+    of_trace = sa.select(_traces.c.scope).where(_traces.c.pk == _a.c.trace).scalar_subquery()
+    # A literal: that is how the index says it.
+    named = sa.and_(_a.c.kind == sa.literal_column(f"'{ISSUE}'"), _a.c.name == _t.c.id)
     return (
-        sa.select(_a.c.name, sa.func.count(_a.c.trace.distinct()).label("traces"))
-        .join(_traces, _traces.c.pk == _a.c.trace)
-        # As a literal: that is how the index says it.
-        .where(_a.c.kind == sa.literal_column(f"'{ISSUE}'"), _traces.c.scope == scope)
-        .group_by(_a.c.name)
+        sa.select(_t.c.pk, sa.func.count(_a.c.trace.distinct()).label("traces"))
+        .select_from(_t.join(_a, named))
+        .where(_t.c.scope == scope, of_trace == scope)
+        .group_by(_t.c.pk)
         .subquery()
     )
 
