@@ -7,7 +7,12 @@ In: ZAFFRE_ADDRESS, ZAFFRE_LEFT_OUT (tests, one a line), ZAFFRE_RECEIVER_PORT (w
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import inspect
+import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -174,7 +179,7 @@ def tracking(request: pytest.FixtureRequest) -> Callable[..., Iterator[str]]:
     return address
 
 
-def store() -> Callable[..., Iterator[Any]]:
+def store(sends_spans: bool) -> Callable[..., Iterator[Any]]:
     """In the place of the SQL store that MLflow's store tests open: MLflow's REST store, with us behind it.
 
     Of these only the file on figures over traces is part of FILES: half of the other tests look into tables, the rest says in
@@ -182,15 +187,51 @@ def store() -> Callable[..., Iterator[Any]]:
     """
 
     def over_rest(**_requested: object) -> Iterator[Any]:
+        from mlflow.entities import Span
         from mlflow.store.tracking.rest_store import RestStore
         from mlflow.utils.rest_utils import MlflowHostCreds
 
         if os.environ.pop("MLFLOW_ENABLE_WORKSPACES", "") == "true":
             pytest.skip("MLflow's own workspaces are something else")
+        named: dict[str, str] = {}  # a test's id of a trace, by the one the server knows
+
+        def sent(id_: str) -> str:
+            """OpenTelemetry's messages carry ids of 16 bytes only: a trace whose spans are sent has such a one."""
+            if not sends_spans or re.fullmatch("tr-[0-9a-f]{32}", id_):
+                return id_
+            made = f"tr-{hashlib.md5(id_.encode()).hexdigest()}"
+            named[made] = id_
+            return made
 
         class Store(RestStore):  # type: ignore[misc]
             def create_run(self, experiment_id: str, user_id: str, start_time: int, tags: Any, run_name: str) -> Any:
                 return super().create_run(experiment_id, user_id, start_time, tags or [], run_name)
+
+            def start_trace(self, trace_info: Any) -> Any:
+                trace_info.trace_id = sent(trace_info.trace_id)
+                return super().start_trace(trace_info)
+
+            def log_spans(self, location: str, spans: list[Any], tracking_uri: str | None = None) -> Any:
+                told = [one.to_dict() for one in spans]
+                for one, span in zip(told, spans, strict=True):
+                    id_ = sent(span.trace_id)
+                    one["trace_id"] = base64.b64encode(bytes.fromhex(id_.removeprefix("tr-"))).decode()
+                    one["attributes"]["mlflow.traceRequestId"] = json.dumps(id_)
+                super().log_spans(location, [Span.from_dict(one) for one in told], tracking_uri)
+                return spans
+
+            async def log_spans_async(self, location: str, spans: list[Any]) -> Any:
+                return self.log_spans(location, spans)
+
+            def create_assessment(self, assessment: Any) -> Any:
+                assessment.trace_id = sent(assessment.trace_id)
+                return super().create_assessment(assessment)
+
+            def search_traces(self, *given: Any, **more: Any) -> Any:
+                found, following = super().search_traces(*given, **more)
+                for one in found:
+                    one.trace_id = named.get(one.trace_id, one.trace_id)
+                return found, following
 
             def query_trace_metrics(self, *given: Any, **more: Any) -> Any:
                 """A share that was asked for as 99 comes as `P99.0`: protobuf's numbers have a point."""
@@ -217,7 +258,7 @@ def artifacts_server() -> Iterator[SimpleNamespace]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> None:
     if fixturedef.argname == "store" and "sqlalchemy_store" in request.node.nodeid:
-        fixturedef.func = store()
+        fixturedef.func = store("log_spans" in inspect.getsource(request.function))
     if fixturedef.argname == "artifacts_server":
         fixturedef.func = artifacts_server
     if fixturedef.argname in ("tracking_uri", "tracking_uri_mock") and "notrackingurimock" not in request.keywords:
