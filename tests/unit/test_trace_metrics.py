@@ -145,6 +145,13 @@ def test_what_was_overridden_counts_no_more(traced: Traced) -> None:
     assert ask(traced, "ASSESSMENTS", "assessment_value", [Aggregation("AVG")]) == [(1,)]
 
 
+def test_what_is_too_large_to_be_added_up_is_no_figure(traced: Traced) -> None:
+    for index, tokens_ in enumerate(("1e199", "1e199", "1e300")):
+        traced.add(f"t{index}", metadata={"mlflow.trace.tokenUsage": f'{{"input_tokens": {tokens_}}}'})
+    kinds = [Aggregation("SUM"), Aggregation("AVG"), Aggregation("PERCENTILE", 75.0)]
+    assert ask(traced, "TRACES", "input_tokens", kinds) == [pytest.approx((2e199, 1e199, 1e199))]
+
+
 def test_sessions_are_counted_once(traced: Traced) -> None:
     for index, session in enumerate(("a", "a", "b", None)):
         metadata = {"mlflow.trace.session": session} if session else {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from zaffre.store.tracking.traces import TOKENS
 
-_LARGEST = 1e300  # so that sums of many stay numbers
+_LARGEST = 1e200  # so that sums of many stay numbers, on PostgreSQL too, which refuses infinity
 _YES, _NO = ("yes", True), ("no", False)
 
 

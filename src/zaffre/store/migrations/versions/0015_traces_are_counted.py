@@ -173,4 +173,4 @@ def _loaded(text: Any) -> Any:
 def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if abs(value) < 1e300 else None
+    return float(value) if abs(value) < 1e200 else None
