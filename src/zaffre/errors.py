@@ -95,3 +95,8 @@ class Unavailable(ZaffreError):
 
     status = 503
     code = "ServiceUnavailable"
+
+
+def refused(field: str, why: str) -> InvalidInput:
+    """The failure of a request that says in `field` what cannot be."""
+    return InvalidInput(why, code="InvalidField", target=field)

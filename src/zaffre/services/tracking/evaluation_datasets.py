@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.errors import InvalidInput, NotFound
+from zaffre.errors import NotFound, refused
 from zaffre.services.tracking import filters, paging
 from zaffre.services.tracking.experiments import Experiments
 from zaffre.store.database import Database
@@ -58,7 +58,7 @@ class EvaluationDatasets:
     ) -> EvaluationDataset:
         """Names may be taken by others. Raises NotFound for an experiment that is not there."""
         if len(name) > MOST_IN_NAME:
-            raise _refused("name", f"'name' exceeds the maximum length of {MOST_IN_NAME} characters")
+            raise refused("name", f"'name' exceeds the maximum length of {MOST_IN_NAME} characters")
         _check_tags(tags)
         id_ = f"d-{self._database.runtime.hex_id()}"
 
@@ -281,9 +281,9 @@ def _digest(name: str, now: int) -> str:
 def _check_tags(tags: Mapping[str, str]) -> None:
     for key, value in tags.items():
         if not 0 < len(key) <= MOST_IN_KEY:
-            raise _refused("tags", f"A tag's key has 1 to {MOST_IN_KEY} characters; '{key[:50]}' has {len(key)}.")
+            raise refused("tags", f"A tag's key has 1 to {MOST_IN_KEY} characters; '{key[:50]}' has {len(key)}.")
         if len(value) > MOST_IN_VALUE:
-            raise _refused(
+            raise refused(
                 "tags", f"A tag's value has at most {MOST_IN_VALUE} characters; that of '{key}' has {len(value)}."
             )
 
@@ -297,7 +297,3 @@ def _present(conn: sa.Connection, scope: str, id_: str, *, lock: bool = False) -
 
 def _record(unit: Unit, actor: Actor, verb: str, scope: str, which: str) -> None:
     unit.audit(actor, f"workspaces/experiments/evaluationdatasets/{verb}", f"{scope}/evaluationdatasets/{which}")
-
-
-def _refused(field: str, why: str) -> InvalidInput:
-    return InvalidInput(why, code="InvalidField", target=field)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.errors import InvalidInput, NotFound
+from zaffre.errors import NotFound, refused
 from zaffre.services.tracking import filters, paging
 from zaffre.services.tracking.experiments import Experiments
 from zaffre.store.database import Database
@@ -42,7 +42,7 @@ class Issues:
         """Raises NotFound when the run that is said to have found it is not there."""
         _check(new.name, new.status, new.severity)
         if new.created_by is not None and len(new.created_by) > MOST_IN_CREATOR:
-            raise _refused("created_by", f"'created_by' exceeds the maximum length of {MOST_IN_CREATOR} characters")
+            raise refused("created_by", f"'created_by' exceeds the maximum length of {MOST_IN_CREATOR} characters")
         id_ = f"iss-{self._database.runtime.hex_id()}"
 
         def work(unit: Unit) -> Issue:
@@ -141,11 +141,7 @@ def _missing(id_: str) -> NotFound:
 
 def _check(name: str | None, status: str | None, severity: str | None) -> None:
     if name is not None and len(name) > MOST_IN_NAME:
-        raise _refused("name", f"'name' exceeds the maximum length of {MOST_IN_NAME} characters")
+        raise refused("name", f"'name' exceeds the maximum length of {MOST_IN_NAME} characters")
     for field, value, words in (("status", status, STATUSES), ("severity", severity, SEVERITIES)):
         if value is not None and value not in words:
-            raise _refused(field, f"`{field}` must be one of {', '.join(words)}; got '{value[:50]}'.")
-
-
-def _refused(field: str, why: str) -> InvalidInput:
-    return InvalidInput(why, code="InvalidField", target=field)
+            raise refused(field, f"`{field}` must be one of {', '.join(words)}; got '{value[:50]}'.")

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.errors import Conflict, InvalidInput, NotFound
+from zaffre.errors import Conflict, InvalidInput, NotFound, refused
 from zaffre.services.tracking import paging
 from zaffre.services.tracking.experiments import Experiments
 from zaffre.store.database import Database
@@ -172,11 +172,11 @@ def _taken(name: str, experiment_id: str) -> Conflict:
 
 def _check_name(name: str) -> None:
     if not name:
-        raise _refused("name", "Label schema `name` must be a non-empty string; got ''.")
+        raise refused("name", "Label schema `name` must be a non-empty string; got ''.")
     if len(name) > MOST_IN_NAME:
-        raise _refused("name", f"Label schema `name` must be at most {MOST_IN_NAME} characters; got {len(name)}.")
+        raise refused("name", f"Label schema `name` must be at most {MOST_IN_NAME} characters; got {len(name)}.")
     if name.strip().lower() == DEFAULT_NAME.lower():
-        raise _refused(
+        raise refused(
             "name",
             f"`{name}` is reserved for the experiment's default question and cannot be used for another label schema.",
         )
@@ -184,7 +184,7 @@ def _check_name(name: str) -> None:
 
 def _check_instruction(instruction: str | None) -> None:
     if instruction is not None and len(instruction) > MOST_IN_INSTRUCTION:
-        raise _refused(
+        raise refused(
             "instruction",
             f"Label schema `instruction` must be at most {MOST_IN_INSTRUCTION} characters; got {len(instruction)}.",
         )
@@ -197,7 +197,7 @@ def _check_input(given: Input) -> None:
             _check_label("InputPassFail.positive_label", positive)
             _check_label("InputPassFail.negative_label", negative)
             if positive == negative:
-                raise _refused(
+                raise refused(
                     "input",
                     f"`InputPassFail.positive_label` and `negative_label` must be distinct; got '{positive}' for both.",
                 )
@@ -205,52 +205,48 @@ def _check_input(given: Input) -> None:
             _check_options(options)
         case Numeric(min_value=least, max_value=most):
             if any(bound is not None and not math.isfinite(bound) for bound in (least, most)):
-                raise _refused("input", "`InputNumeric.min_value` and `max_value` must be finite numbers.")
+                raise refused("input", "`InputNumeric.min_value` and `max_value` must be finite numbers.")
             if least is not None and most is not None and least >= most:
-                raise _refused(
+                raise refused(
                     "input",
                     f"`InputNumeric.min_value` must be strictly less than `max_value`; got min={least}, max={most}.",
                 )
         case Text(max_length=length):
             if length is not None and length < 1:
-                raise _refused("input", f"`InputText.max_length` must be at least 1; got {length}.")
+                raise refused("input", f"`InputText.max_length` must be at least 1; got {length}.")
 
 
 def _check_options(options: list[str]) -> None:
     what = "InputCategorical.options"
     if not options:
-        raise _refused("input", f"`{what}` must be a non-empty list; got [].")
+        raise refused("input", f"`{what}` must be a non-empty list; got [].")
     if len(options) > MOST_OPTIONS:
-        raise _refused("input", f"`{what}` must have at most {MOST_OPTIONS} entries; got {len(options)}.")
+        raise refused("input", f"`{what}` must have at most {MOST_OPTIONS} entries; got {len(options)}.")
     for number, option in enumerate(options):
         _check_label(what, option, " entries")
         if option in options[:number]:
-            raise _refused("input", f"`{what}` must be deduplicated; '{option}' appears twice.")
+            raise refused("input", f"`{what}` must be deduplicated; '{option}' appears twice.")
 
 
 def _check_label(what: str, label: str, entries: str = "") -> None:
     if not label:
-        raise _refused("input", f"`{what}`{entries} must be non-empty; got ''.")
+        raise refused("input", f"`{what}`{entries} must be non-empty; got ''.")
     if len(label) > MOST_IN_LABEL:
-        raise _refused("input", f"`{what}`{entries} must be at most {MOST_IN_LABEL} characters; got {len(label)}.")
+        raise refused("input", f"`{what}`{entries} must be at most {MOST_IN_LABEL} characters; got {len(label)}.")
 
 
 def _check_kept(held: Input, given: Input) -> None:
     """Answers that were given stay answers: another kind of input, or one of many for one, would make them none."""
     if type(given) is not type(held):
-        raise _refused(
+        raise refused(
             "input",
             "A label schema's input type cannot be changed after creation "
             f"(existing: {_called(held)}, got: {_called(given)}).",
         )
     if isinstance(given, Categorical) and isinstance(held, Categorical) and given.multi_select != held.multi_select:
-        raise _refused("input", "`InputCategorical.multi_select` cannot be changed after creation.")
+        raise refused("input", "`InputCategorical.multi_select` cannot be changed after creation.")
 
 
 def _called(input_: Input) -> str:
     """As MLflow's Python calls it."""
     return f"Input{type(input_).__name__}"
-
-
-def _refused(field: str, why: str) -> InvalidInput:
-    return InvalidInput(why, code="InvalidField", target=field)

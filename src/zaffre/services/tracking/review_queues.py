@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.errors import Conflict, InvalidInput, NotFound, Unavailable
+from zaffre.errors import Conflict, NotFound, Unavailable, refused
 from zaffre.services.tracking import paging
 from zaffre.services.tracking.experiments import Experiments
 from zaffre.store.database import Database
@@ -111,7 +111,7 @@ class ReviewQueues:
         def work(unit: Unit) -> Queue:
             held = _present(unit.conn, scope, id_, lock=True)
             if held.type == USER:
-                raise _refused(
+                raise refused(
                     "queue_id",
                     "A user queue's name, assigned user, schemas, and owner are fixed and cannot be updated.",
                 )
@@ -126,7 +126,7 @@ class ReviewQueues:
                 store.set_users(unit, held.pk, _users(users))
             if schema_ids is not None:
                 if not store.is_empty(unit.conn, held.pk):
-                    raise _refused(
+                    raise refused(
                         "schema_ids",
                         "A review queue's questions are locked once items are assigned to it. "
                         "Remove the items before changing its questions.",
@@ -200,10 +200,10 @@ class ReviewQueues:
         """Say what came of an item. Who has looked at it is `completed_by`, else the caller; the first to say so stays."""
         by = None if completed_by is None else _normal(completed_by)
         if status == PENDING and by is not None:
-            raise _refused("completed_by", "`completed_by` must not be set when reopening an item to `pending`.")
+            raise refused("completed_by", "`completed_by` must not be set when reopening an item to `pending`.")
         if status != PENDING and not by:
             if by is not None:
-                raise _refused("completed_by", f"`completed_by` is required when setting status to `{status.lower()}`.")
+                raise refused("completed_by", f"`completed_by` is required when setting status to `{status.lower()}`.")
             by = _normal(actor.name)
         if by is not None:
             _check_length("completed_by", by)
@@ -239,7 +239,7 @@ class ReviewQueues:
     def _ask(unit: Unit, queue: Queue, schema_ids: Sequence[str]) -> None:
         found = label_schemas.keys(unit.conn, queue.experiment, schema_ids)
         if missing := [one for one in schema_ids if one not in found]:
-            raise _refused(
+            raise refused(
                 "schema_ids",
                 f"Label schema id(s) {_shown(missing)} not found for experiment '{queue.experiment_id}'.",
             )
@@ -265,13 +265,13 @@ def _checked(new: NewQueue) -> NewQueue:
     name = _normal(new.name)
     _check_length("name", name)
     if users and users != [name]:
-        raise _refused(
+        raise refused(
             "users",
             "A user queue must have exactly one assigned user equal to its name; "
             f"got name='{name}' and users={_shown(users)}.",
         )
     if schema_ids:
-        raise _refused(
+        raise refused(
             "schema_ids",
             "A user queue cannot have explicitly-attached schemas; it resolves to all of the experiment's label schemas.",
         )
@@ -282,7 +282,7 @@ def _custom_name(name: str) -> str:
     stripped = name.strip()
     _check_length("name", stripped)
     if stripped.lower() == RESERVED:
-        raise _refused("name", f"`{stripped}` is a reserved queue name and cannot be used for a custom queue.")
+        raise refused("name", f"`{stripped}` is a reserved queue name and cannot be used for a custom queue.")
     return stripped
 
 
@@ -297,7 +297,7 @@ def _users(given: Sequence[str]) -> list[str]:
     for user in users:
         _check_length("user", user)
     if len(users) > MOST_USERS:
-        raise _refused("users", f"A review queue can have at most {MOST_USERS} assigned users; got {len(users)}.")
+        raise refused("users", f"A review queue can have at most {MOST_USERS} assigned users; got {len(users)}.")
     return users
 
 
@@ -310,9 +310,9 @@ def _schema_ids(given: Sequence[str]) -> list[str]:
 
 def _item_ids(given: Sequence[str]) -> list[str]:
     if not given:
-        raise _refused("item_ids", "`item_ids` must be a non-empty list; got [].")
+        raise refused("item_ids", "`item_ids` must be a non-empty list; got [].")
     if len(given) > MOST_ITEMS:
-        raise _refused("item_ids", f"`item_ids` takes at most {MOST_ITEMS} at once; got {len(given)}.")
+        raise refused("item_ids", f"`item_ids` takes at most {MOST_ITEMS} at once; got {len(given)}.")
     ids = list(dict.fromkeys(id_.strip() for id_ in given))
     for id_ in ids:
         _check_length("item_id", id_)
@@ -326,9 +326,9 @@ def _normal(user: str) -> str:
 
 def _check_length(field: str, value: str) -> None:
     if not value:
-        raise _refused(field, f"`{field}` must be a non-empty string; got ''.")
+        raise refused(field, f"`{field}` must be a non-empty string; got ''.")
     if len(value) > MOST_IN_NAME:
-        raise _refused(field, f"`{field}` must be at most {MOST_IN_NAME} characters; got {len(value)}.")
+        raise refused(field, f"`{field}` must be at most {MOST_IN_NAME} characters; got {len(value)}.")
 
 
 def _shown(values: Sequence[str], most: int = 10) -> str:
@@ -339,7 +339,3 @@ def _shown(values: Sequence[str], most: int = 10) -> str:
 
 def _taken(name: str) -> Conflict:
     return Conflict(f"Review queue with name '{name}' already exists (names are case-insensitive).", target="name")
-
-
-def _refused(field: str, why: str) -> InvalidInput:
-    return InvalidInput(why, code="InvalidField", target=field)

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from zaffre.errors import InvalidInput, NotFound, NotServed
+from zaffre.errors import NotFound, NotServed, refused
 from zaffre.services.tracking import filters
 from zaffre.services.tracking.experiments import DEFAULT_ID, Experiments
 from zaffre.store.database import Database
@@ -100,7 +100,7 @@ class Scorers:
         Raises NotServed for a rate above zero.
         """
         if not 0.0 <= sample_rate <= 1.0:
-            raise _refused("sample_rate", f"sample_rate must be between 0.0 and 1.0, got {sample_rate}")
+            raise refused("sample_rate", f"sample_rate must be between 0.0 and 1.0, got {sample_rate}")
         filters.parse(filter_, filters.TRACES)
         id_ = self._database.runtime.hex_id()
 
@@ -139,9 +139,9 @@ def _missing(experiment_id: str, name: str, version: int | None = None) -> NotFo
 
 def _check_name(name: str) -> None:
     if not name.strip():
-        raise _refused("name", "Scorer name cannot be empty or contain only whitespace.")
+        raise refused("name", "Scorer name cannot be empty or contain only whitespace.")
     if len(name) > MOST_IN_NAME:
-        raise _refused("name", f"Scorer name must be at most {MOST_IN_NAME} characters; got {len(name)}.")
+        raise refused("name", f"Scorer name must be at most {MOST_IN_NAME} characters; got {len(name)}.")
 
 
 def _check(name: str, serialized: str) -> None:
@@ -149,12 +149,12 @@ def _check(name: str, serialized: str) -> None:
     try:
         document = json.loads(serialized)
     except (ValueError, RecursionError):
-        raise _refused("serialized_scorer", "serialized_scorer must be valid JSON") from None
+        raise refused("serialized_scorer", "serialized_scorer must be valid JSON") from None
     if not isinstance(document, dict):
-        raise _refused("serialized_scorer", "serialized_scorer must be a JSON object")
+        raise refused("serialized_scorer", "serialized_scorer must be a JSON object")
     if _brings_code(document):
         # Whoever gets it from here would run it, with all that they may do.
-        raise _refused(
+        raise refused(
             "serialized_scorer",
             "Custom scorer registration (using @scorer decorator) is not supported outside of Databricks tracking "
             "environments due to security concerns. Custom scorers require arbitrary code execution during "
@@ -192,17 +192,13 @@ def _model(document: dict[str, Any]) -> str | None:
     if model is None:
         return None
     if not isinstance(model, str):
-        raise _refused("serialized_scorer", f"Scorer model must be a string, got {type(model).__name__}.")
+        raise refused("serialized_scorer", f"Scorer model must be a string, got {type(model).__name__}.")
     if not model.strip():
-        raise _refused("serialized_scorer", "Scorer model cannot be empty or contain only whitespace.")
+        raise refused("serialized_scorer", "Scorer model cannot be empty or contain only whitespace.")
     return model
 
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _refused("serialized_scorer", "What serialized_scorer says of its judge must be a JSON object")
+        raise refused("serialized_scorer", "What serialized_scorer says of its judge must be a JSON object")
     return value
-
-
-def _refused(field: str, why: str) -> InvalidInput:
-    return InvalidInput(why, code="InvalidField", target=field)
