@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from tests.support import mlflow_peer, mlflow_store
 from tests.support.zaffre_server import ZaffreServer
-from zaffre.importing.served import ServedFiles
+from zaffre.importing.served import ServedFiles, trace_document
 
 DOCS = Path(__file__).parents[2] / "docs" / "import-mlflow.md"
 NOTHING_NEW = "There was nothing new; nothing was changed."
@@ -127,6 +127,11 @@ def test_a_server_of_mlflows_own(
         assert Path(served.download_artifacts("big", str(tmp_path))).stat().st_size == 20_000_000
         with pytest.raises(MlflowException, match=run):
             served.download_artifacts("nothing", str(tmp_path))
+        whole = next(one for one in client.search_traces(locations=["1"]) if one.data.spans)
+        told = trace_document(client._tracking_client.store, whole.info.trace_id)
+        assert [one["name"] for one in told["spans"]] == [span.name for span in whole.data.spans]
+        with pytest.raises(MlflowException, match="tr-nothing"):
+            trace_document(client._tracking_client.store, "tr-nothing")
     # Its database, which this Python's MLflow may be too old for: it is read by the version that made it. Nothing is new there.
     asked = [str(newest_mlflow), "-c", "import mlflow; print(mlflow.__version__)"]
     version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()

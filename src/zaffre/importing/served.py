@@ -1,8 +1,9 @@
-"""Files of a run that lie on the disk of an MLflow server, and not on this machine: the server gives them out to its own pages."""
+"""Files that lie on the disk of an MLflow server, and not on this machine: the server gives them out to its own pages."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class File(msgspec.Struct, frozen=True):
 
 
 class ServedFiles:
-    """With the two methods of MLflow's own repositories that an import uses."""
+    """Of a run. With the two methods of MLflow's own repositories that an import uses."""
 
     def __init__(self, store: Any, run_id: str) -> None:
         """`store` is MLflow's client of the server: it knows the address and the credentials."""
@@ -52,14 +53,27 @@ class ServedFiles:
         return str(copy)
 
     def _get(self, endpoint: str, query: dict[str, str | None], **options: Any) -> Any:
-        given = {name: value for name, value in query.items() if value}
-        rest: Any = rest_utils
-        answer = rest.http_request(self._credentials(), endpoint, "GET", params=given, **options)
-        try:
-            rest.augmented_raise_for_status(answer)
-        except OSError as error:  # what `requests` raises is one
-            raise MlflowException(f"{endpoint} of run {self._run_id}: {error}") from None
-        return answer
+        return _asked(self._credentials, f"run {self._run_id}", endpoint, query, **options)
+
+
+def trace_document(store: Any, trace_id: str) -> dict[str, Any]:
+    """The spans of a trace as MLflow's file has them. Raises MlflowException."""
+    endpoint, query = "/ajax-api/2.0/mlflow/get-trace-artifact", {"request_id": trace_id}
+    found: dict[str, Any] = _asked(store.get_host_creds, f"trace {trace_id}", endpoint, query).json()
+    return found
+
+
+def _asked(
+    credentials: Callable[[], Any], what: str, endpoint: str, query: Mapping[str, str | None], **options: Any
+) -> Any:
+    given = {name: value for name, value in query.items() if value}
+    rest: Any = rest_utils
+    answer = rest.http_request(credentials(), endpoint, "GET", params=given, **options)
+    try:
+        rest.augmented_raise_for_status(answer)
+    except OSError as error:  # what `requests` raises is one
+        raise MlflowException(f"{endpoint} of {what}: {error}") from None
+    return answer
 
 
 def _described(one: dict[str, Any]) -> File:

@@ -23,7 +23,7 @@ EXPERIMENTS_A_PAGE = 500
 CONNECT_S = 20.0
 MODELS_A_PAGE = 100
 TRACES_A_PAGE = 100
-_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
 _UNKNOWN = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "RESOURCE_DOES_NOT_EXIST")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _PROMPT = "tags.`mlflow.prompt.is_prompt` = 'true'"
@@ -126,7 +126,7 @@ class Source:
         yield from self._trace_pages([experiment_id], None)
 
     def spans(self, trace_id: str) -> list[Any]:
-        """Of one trace; none where none have come there. Raises SourceError where they cannot be read."""
+        """Those of one trace that the store itself keeps; none where none have come. Raises SourceError."""
         try:
             return list(self.asked(self.client.get_trace, trace_id, False).data.spans)
         except SourceError as error:
@@ -184,6 +184,14 @@ class Source:
 
         return ServedFiles(self.client._tracking_client.store, run_id)
 
+    def served_trace(self, trace_id: str) -> Callable[[], dict[str, Any]] | None:
+        """A reader of the file of spans on a server's own disk; None where there is no server."""
+        if self.kind not in ("http", "https"):
+            return None
+        from zaffre.importing.served import trace_document
+
+        return partial(trace_document, self._store, trace_id)
+
     def _of_database(self, read: Callable[[], Iterable[T]]) -> Iterator[T]:
         """Rows of its tables. Raises SourceError."""
         import sqlalchemy as sa
@@ -239,7 +247,7 @@ class Source:
         try:
             return self.asked(ask, id_)
         except SourceError as error:
-            if error.code not in _ABSENT:
+            if error.code not in ABSENT:
                 raise
             return None
 

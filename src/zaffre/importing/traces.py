@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from zaffre.importing import journal, otlp
+from zaffre.importing import journal, otlp, spans
 from zaffre.importing.files import Files, Listing
 from zaffre.importing.report import CHANGED, NEW, SAME, Report
 from zaffre.importing.runs import paged
@@ -24,11 +24,9 @@ from zaffre.importing.target import Target
 
 AT_ONCE = 100
 """As many as this server answers, and links, in one request."""
+IN_PROGRESS = "IN_PROGRESS"
 SOURCE_RUN = "mlflow.sourceRun"
-_ARTIFACTS, _SPANS, _PROMPTS = "mlflow.artifactLocation", "mlflow.trace.spansLocation", "mlflow.linkedPrompts"
-_ELSEWHERE = (_ARTIFACTS, _SPANS)
-"""Tags that say where something lies there."""
-_SPANS_FILE = "traces.json"
+_PROMPTS = "mlflow.linkedPrompts"
 _ID = re.compile(r"(?:tr-)?([0-9a-f]{32})")
 _WITHOUT_FILES = ".without-files"
 _ATTACHMENT = "mlflow-attachment://"
@@ -117,13 +115,13 @@ class Traces:
             self._target.post("traces/link-to-run", {"run_id": journal.run_id(run), "trace_ids": [given.here]})
         for prompts in paged(_prompts(given.tags), AT_ONCE):
             self._target.post("traces/link-prompts", {"trace_id": given.here, "prompt_versions": prompts})
-        spans = self._source.spans(given.there)
+        read = spans.read(self._source, given.there, given.tags, ended=given.state != IN_PROGRESS)
         here = made["trace_location"]["mlflow_experiment"]["experiment_id"]
-        for request in otlp.requests(spans, given.here.removeprefix("tr-")):
+        for request in otlp.requests(read, given.here.removeprefix("tr-")):
             self._target.export_spans(here, request)
-        attached = any(_ATTACHMENT in str(value) for span in spans for value in otlp.raw(span).values())
+        attached = any(_ATTACHMENT in str(value) for span in read for value in otlp.raw(span).values())
         if attached and self._files.wanted:
-            self._bring_attachments(given, made["tags"].get(_ARTIFACTS, ""))
+            self._bring_attachments(given, made["tags"].get(spans.ARTIFACTS, ""))
         return not attached or self._files.wanted
 
     def _bring_attachments(self, given: Head, here: str) -> None:
@@ -131,12 +129,12 @@ class Traces:
         scheme, _, base = here.partition(":/")
         if scheme != "mlflow-artifacts":
             raise SourceError(f"its attachments cannot be sent to {here}")
-        files = self._files.listing(given.tags.get(_ARTIFACTS, ""))
-        kept = Listing([one for one in files.entries if one[0] != _SPANS_FILE], files.fetch)
+        files = self._files.listing(given.tags.get(spans.ARTIFACTS, ""))
+        kept = Listing([one for one in files.entries if one[0] != spans.FILE], files.fetch)
         self._files.bring(kept, base.strip("/"), again=self._again)
 
     def _described(self, given: Head, experiment_id: str) -> dict[str, Any]:
-        own = {key: value for key, value in given.tags.items() if key not in _ELSEWHERE}
+        own = {key: value for key, value in given.tags.items() if key not in (spans.ARTIFACTS, spans.LOCATION)}
         metadata = dict(given.metadata)
         if run := metadata.get(SOURCE_RUN):
             metadata[SOURCE_RUN] = journal.run_id(run)
