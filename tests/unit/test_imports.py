@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -15,10 +15,10 @@ import pytest
 
 from tests.support.databases import database, postgres_url
 from zaffre.errors import Conflict, InvalidInput
-from zaffre.importing import journal, otlp, traces
+from zaffre.importing import journal, otlp, spans, traces
 from zaffre.importing.files import local_folder
 from zaffre.importing.importer import _by_depth
-from zaffre.importing.source import without_password
+from zaffre.importing.source import SourceError, without_password
 from zaffre.protocols.imports import requests
 from zaffre.services import kinds
 from zaffre.services.blobs import Blobs
@@ -237,6 +237,35 @@ def test_a_trace_of_mlflow_2_is_told_as_one_of_3() -> None:
     assert found.linked(["s", "r"]) == ["s"] and found.digest(["r"]) == found.digest([]) != found.digest(["s"])
     odd = msgspec.structs.replace(found, there="what MLflow never gave")
     assert re.fullmatch("tr-[0-9a-f]{32}", odd.here) and odd.here != found.here
+
+
+def test_spans_of_mlflow_2_are_in_a_file(tmp_path: Path) -> None:
+    class There:
+        """A server whose files lie on its own disk or on this one; `code` is what it answers of a file that is not there."""
+
+        code = "NOT_FOUND"
+
+        def artifacts(self, uri: str) -> SimpleNamespace:
+            return SimpleNamespace(download_trace_data=self.nothing)
+
+        def served_trace(self, trace_id: str) -> Callable[[], dict[str, Any]]:
+            return lambda: {"spans": []} if trace_id == "known" else self.nothing()
+
+        def asked(self, ask: Callable[[], Any]) -> Any:
+            return ask()
+
+        def nothing(self) -> dict[str, Any]:
+            raise SourceError("it has none", self.code)
+
+    there: Any = There()
+    far, near = {spans.ARTIFACTS: "/no/such/folder"}, {spans.ARTIFACTS: str(tmp_path)}
+    assert spans.read(there, "known", far, ended=True) == []
+    assert spans.read(there, "begun", near, ended=False) == [], "they may come yet"
+    with pytest.raises(SourceError):
+        spans.read(there, "lost", near, ended=True)
+    there.code = "INTERNAL_ERROR"
+    with pytest.raises(SourceError):
+        spans.read(there, "begun", far, ended=False)
 
 
 def test_spans_arrive_as_they_were() -> None:
