@@ -22,6 +22,7 @@ from zaffre.services.access import Principal
 from zaffre.services.blobs import Blobs
 from zaffre.services.direct_artifacts import DirectArtifacts
 from zaffre.services.keys import ApiKeys
+from zaffre.services.model_gateway import ModelGateway
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.places import Places
 from zaffre.services.registered_models import RegisteredModels
@@ -74,6 +75,7 @@ class MlflowServer:
                 self.blobs,
                 DirectArtifacts(runtime, self.workspaces, self.blobs),
                 webhooks,
+                ModelGateway(self.database, vault, self.tracking),
             ),
             [],
             {"mlflow": mlflow.error_form},

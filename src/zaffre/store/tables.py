@@ -13,6 +13,14 @@ from zaffre.store.evaluation_tables import (
     evaluation_datasets,
     evaluation_records,
 )
+from zaffre.store.gateway_tables import (
+    gateway_bindings,
+    gateway_endpoints,
+    gateway_mappings,
+    gateway_models,
+    gateway_secrets,
+    gateway_tags,
+)
 from zaffre.store.quality_tables import issues, online_scoring_configs, scorer_versions, scorers
 from zaffre.store.review_tables import (
     label_schemas,
@@ -32,6 +40,12 @@ __all__ = [
     "evaluation_dataset_tags",
     "evaluation_datasets",
     "evaluation_records",
+    "gateway_bindings",
+    "gateway_endpoints",
+    "gateway_mappings",
+    "gateway_models",
+    "gateway_secrets",
+    "gateway_tags",
     "issues",
     "label_schemas",
     "metadata",

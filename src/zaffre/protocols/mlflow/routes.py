@@ -12,6 +12,7 @@ from zaffre.protocols.mlflow.artifacts import Artifacts
 from zaffre.protocols.mlflow.direct_artifacts import DirectArtifactHandlers
 from zaffre.protocols.mlflow.evaluation_datasets import EvaluationDatasetHandlers
 from zaffre.protocols.mlflow.experiments import Experiments
+from zaffre.protocols.mlflow.gateway_records import GatewayRecords
 from zaffre.protocols.mlflow.graphql import GraphQL
 from zaffre.protocols.mlflow.issues import IssueHandlers
 from zaffre.protocols.mlflow.label_schemas import LabelSchemaHandlers
@@ -26,6 +27,7 @@ from zaffre.protocols.mlflow.traces import Traces
 from zaffre.protocols.mlflow.webhooks import WebhookHandlers
 from zaffre.services.blobs import Blobs
 from zaffre.services.direct_artifacts import DirectArtifacts
+from zaffre.services.model_gateway import ModelGateway
 from zaffre.services.registered_models import RegisteredModels
 from zaffre.services.tracking import Tracking
 from zaffre.services.webhooks import Webhooks
@@ -44,6 +46,7 @@ def routes(
     blobs: Blobs,
     direct: DirectArtifacts,
     webhooks: Webhooks,
+    gateway: ModelGateway,
 ) -> list[Route]:
     """A route for every operation of the table, below each of the addresses a tracking URI may have."""
     at = address_book(settings)
@@ -60,6 +63,7 @@ def routes(
         **Registry(models, at).operations(),
         **WebhookHandlers(webhooks).operations(),
         **EvaluationDatasetHandlers(tracking).operations(),
+        **GatewayRecords(gateway).operations(),
         **Artifacts(tracking, models, blobs, at).operations(),
         **DirectArtifactHandlers(settings, tracking, direct).operations(),
         "getServerInfo": (_server_info, "workspaces/read"),

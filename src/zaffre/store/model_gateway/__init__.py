@@ -1,0 +1,1 @@
+"""Rows of MLflow's AI gateway."""
