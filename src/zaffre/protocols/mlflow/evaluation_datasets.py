@@ -61,6 +61,10 @@ class DeleteRecords(Struct, frozen=True):
     dataset_record_ids: Annotated[list[str], Meta(max_length=50_000)] = []
 
 
+class Nothing(Struct, frozen=True):
+    """Of an operation whose address says all; clients send an object all the same."""
+
+
 class EvaluationDatasetHandlers:
     def __init__(self, tracking: Tracking) -> None:
         self._datasets = tracking.evaluation_datasets
@@ -91,6 +95,7 @@ class EvaluationDatasetHandlers:
         return _answer(await self._datasets.get(call.workspace.id, _id(call)))
 
     async def delete(self, call: Call) -> Response:
+        await parse(call, Nothing)
         await self._datasets.delete(call.actor, call.workspace.id, _id(call))
         return json_answer({})
 
@@ -114,6 +119,7 @@ class EvaluationDatasetHandlers:
         return json_answer({})
 
     async def delete_tag(self, call: Call) -> Response:
+        await parse(call, Nothing)
         await self._datasets.delete_tag(call.actor, call.workspace.id, _id(call), call.params["key"])
         return json_answer({})
 
