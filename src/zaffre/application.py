@@ -85,6 +85,7 @@ from zaffre.services.kinds import workspaces as workspace_kind
 from zaffre.services.logs import Logs
 from zaffre.services.measures import Measures
 from zaffre.services.model_gateway import ModelGateway
+from zaffre.services.model_gateway.asking import Asker
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.outside_blobs import OutsideAccounts
 from zaffre.services.places import Places
@@ -231,7 +232,7 @@ class Application:
                     blobs,
                     DirectArtifacts(runtime, workspaces, blobs),
                     Webhooks(database, vault, sender),
-                    ModelGateway(database, vault, tracking),
+                    ModelGateway(database, vault, tracking, Asker(settings.gateway_hosts, settings.bundle)),
                 ),
                 *registry_routes(settings, registries),
                 *upkeep.routes(garbage.collect),

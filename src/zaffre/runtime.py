@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 import secrets
 import time
 import uuid
@@ -21,6 +22,10 @@ class Runtime:
     def hex_id(self) -> str:
         """32 hexadecimal digits, the form of MLflow's own run ids."""
         return uuid.uuid4().hex
+
+    def fraction(self) -> float:
+        """Any number from 0 up to 1, for choices that follow weights."""
+        return random.random()
 
     def secret(self, bytes_: int = 32) -> str:
         """URL-safe random text of `bytes_` bytes of entropy."""

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `data_folders` are the folders of this machine, absolute, that datastores may lie in; without one, none may.
     `webhook_hosts` are the only hosts that webhooks may go to, where there are any (docs/webhooks.md).
+    `gateway_hosts` are hosts that the AI gateway may ask beside the providers' own (docs/gateway.md).
     `shared` is a folder that several servers on one PostgreSQL have in common: stored bytes and keys lie there.
     """
 
@@ -42,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_folders: tuple[Path, ...] = ()
     shared: Path | None = None
     webhook_hosts: tuple[str, ...] = ()
+    gateway_hosts: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -132,7 +135,8 @@ def load(home: Path | None = None, environ: dict[str, str] | None = None) -> Set
         names=names,
         data_folders=_folders(env.get("ZAFFRE_DATA_FOLDERS", ""), (place, *filter(None, [shared]))),
         shared=shared,
-        webhook_hosts=_webhook_hosts(env.get("ZAFFRE_WEBHOOK_HOSTS", "")),
+        webhook_hosts=_hosts_named(env, "ZAFFRE_WEBHOOK_HOSTS"),
+        gateway_hosts=_hosts_named(env, "ZAFFRE_GATEWAY_HOSTS"),
         **given,
     )
 
@@ -145,12 +149,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _webhook_hosts(text: str) -> tuple[str, ...]:
-    found = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+def _hosts_named(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    found = tuple(part.strip().lower() for part in env.get(variable, "").split(",") if part.strip())
     for one in found:
         if not re.fullmatch(r"(http://)?(\*\.)?([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", one):
             raise ValueError(
-                f"ZAFFRE_WEBHOOK_HOSTS names '{one}'; expected hosts like 'example.com', '*.example.com', 'localhost:8080' or "
+                f"{variable} names '{one}'; expected hosts like 'example.com', '*.example.com', 'localhost:8080' or "
                 "'http://localhost:8080', parted by commas."
             )
     return found

@@ -23,6 +23,7 @@ from zaffre.services.blobs import Blobs
 from zaffre.services.direct_artifacts import DirectArtifacts
 from zaffre.services.keys import ApiKeys
 from zaffre.services.model_gateway import ModelGateway
+from zaffre.services.model_gateway.asking import Asker
 from zaffre.services.model_sources import ModelSources
 from zaffre.services.places import Places
 from zaffre.services.registered_models import RegisteredModels
@@ -46,7 +47,7 @@ _IDS = re.compile(r"m-[0-9a-f]{32}|[0-9a-f]{32}")
 class MlflowServer:
     """`uri` is what MLFLOW_TRACKING_URI is set to, `token` goes with it; `asked` holds (method, path, status)."""
 
-    def __init__(self, home: Path, webhook_hosts: tuple[str, ...] = ()) -> None:
+    def __init__(self, home: Path, webhook_hosts: tuple[str, ...] = (), gateway_hosts: tuple[str, ...] = ()) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.socket.getsockname()[1]
         runtime = Runtime()
@@ -75,7 +76,7 @@ class MlflowServer:
                 self.blobs,
                 DirectArtifacts(runtime, self.workspaces, self.blobs),
                 webhooks,
-                ModelGateway(self.database, vault, self.tracking),
+                ModelGateway(self.database, vault, self.tracking, Asker(gateway_hosts, self.settings.bundle)),
             ),
             [],
             {"mlflow": mlflow.error_form},

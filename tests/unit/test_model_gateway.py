@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from tests.support.databases import database, postgres_url
 from zaffre.errors import Conflict, InvalidInput, NotFound, NotServed, PreconditionFailed
 from zaffre.services.model_gateway import ModelGateway
+from zaffre.services.model_gateway.asking import Asker
 from zaffre.services.model_gateway.endpoints import EndpointWish, ModelLink
 from zaffre.services.model_gateway.words import FALLBACK, PRIMARY
 from zaffre.services.tracking import Tracking
@@ -34,7 +35,8 @@ def do(work: Coroutine[Any, Any, T]) -> T:
 
 @pytest.fixture
 def gateway(database: Database, tmp_path: Path) -> ModelGateway:
-    return ModelGateway(database, Vault(tmp_path / "vault.key"), Tracking(database))
+    asker = Asker((), tmp_path / "bundle.pem")
+    return ModelGateway(database, Vault(tmp_path / "vault.key"), Tracking(database), asker)
 
 
 def secret(gateway: ModelGateway, name: str = "key", scope: str = "s") -> Secret:

@@ -24,6 +24,7 @@ _RUN_ALLOWED = (
     "workspaces/datastores/listSecrets",
     "workspaces/environments/",
     "workspaces/experiments/",
+    "workspaces/gateway/invoke",
     "workspaces/jobs/cancel",
     "workspaces/models/",
     "workspaces/onlineEndpoints/deployments/getLogs",

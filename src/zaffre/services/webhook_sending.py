@@ -6,23 +6,21 @@ import base64
 import hashlib
 import hmac
 import http.client
-import ipaddress
 import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
 from zaffre.errors import InvalidInput
+from zaffre.services import outgoing
+from zaffre.services.outgoing import Resolve
 
 TIMEOUT_S = 30.0
 MOST_READ = 64 * 1024  # bytes of an answer
 SIGNATURE, TIMESTAMP, DELIVERY_ID = "X-MLflow-Signature", "X-MLflow-Timestamp", "X-MLflow-Delivery-Id"
-Resolve = Callable[[str, int], list[str]]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +45,7 @@ class Sender:
     def __init__(self, hosts: tuple[str, ...], bundle: Path, resolve: Resolve | None = None) -> None:
         self._hosts = hosts
         self._bundle = bundle
-        self._resolve = resolve or addresses
+        self._resolve = resolve or outgoing.addresses
 
     def check(self, url: str) -> SplitResult:
         """The parts of an address that may stand in a webhook. Raises InvalidInput in MLflow's words.
@@ -68,7 +66,7 @@ class Sender:
             raise _invalid(f"Webhook URL must include a hostname: {url[:200]!r}")
         if parts.username is not None or not url.isascii() or any(letter <= " " for letter in url) or port == 0:
             raise _invalid(f"Invalid webhook URL {url[:200]!r}: no user, blank or letter beyond ASCII may stand in it.")
-        if self._hosts and not any(_matches(one, parts) for one in self._hosts):
+        if self._hosts and not any(outgoing.matches(one, parts) for one in self._hosts):
             raise _invalid(
                 f"Webhook URL {url[:200]!r} is not allowed: this server sends webhooks only to the hosts that its operator named "
                 "in ZAFFRE_WEBHOOK_HOSTS."
@@ -82,20 +80,18 @@ class Sender:
         except InvalidInput as error:
             raise NotAllowed(error.message) from None
         assert parts.hostname is not None, "it was checked"
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        port = outgoing.port_of(parts)
         address = self._address(parts, port)
         ends = time.monotonic() + TIMEOUT_S
         raw = socket.create_connection((address, port), timeout=TIMEOUT_S / 3)
         # A host that sends a byte now and then would never meet the timeout of a single read.
         twin = raw.dup()  # TLS takes the socket itself over
-        guard = threading.Timer(max(ends - time.monotonic(), 0.1), _cut, (twin,))
+        guard = threading.Timer(max(ends - time.monotonic(), 0.1), outgoing.cut, (twin,))
         guard.daemon = True
         guard.start()
         link = raw
         try:
-            if parts.scheme == "https":
-                context = ssl.create_default_context(cafile=str(self._bundle) if self._bundle.exists() else None)
-                link = context.wrap_socket(raw, server_hostname=parts.hostname)
+            link = outgoing.secured(raw, parts, self._bundle)
             connection = http.client.HTTPConnection(parts.hostname, port, timeout=TIMEOUT_S)
             connection.sock = link
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -120,9 +116,9 @@ class Sender:
         found = self._resolve(parts.hostname, port)
         if not found:
             raise OSError(f"'{parts.hostname}' has no address.")
-        named = any("*" not in one and _matches(one, parts) for one in self._hosts)
+        named = outgoing.names(self._hosts, parts)
         for one in found:
-            if not named and not _is_public(one):
+            if not named and not outgoing.is_public(one):
                 raise NotAllowed(
                     f"Webhook URL must not resolve to a non-public IP address. {parts.hostname!r} resolves to {one}. "
                     "If it shall, name the host in ZAFFRE_WEBHOOK_HOSTS."
@@ -134,40 +130,6 @@ def signature(secret: str, delivery: str, timestamp: str, body: str) -> str:
     """`v1,` and the HMAC-SHA256 of id, time and body with points between, in base64."""
     digest = hmac.new(secret.encode(), f"{delivery}.{timestamp}.{body}".encode(), hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
-
-
-def addresses(host: str, port: int) -> list[str]:
-    """Every address a name has. Raises OSError where it has none."""
-    return [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-
-
-def _is_public(address: str) -> bool:
-    found = ipaddress.ip_address(address.partition("%")[0])
-    inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
-    return found.is_global and not found.is_multicast and (inner is None or inner.is_global)
-
-
-def _matches(allowed: str, parts: SplitResult) -> bool:
-    """Whether an entry of the setting means this address. Without a port it means the scheme's own."""
-    scheme, _, rest = allowed.rpartition("://")
-    if parts.scheme != (scheme or "https"):
-        return False
-    host, _, port = (
-        rest.rpartition(":") if rest.rpartition(":")[2].isdigit() and not rest.endswith("]") else (rest, "", "")
-    )
-    usual = 443 if parts.scheme == "https" else 80
-    if (parts.port or usual) != (int(port) if port else usual):
-        return False
-    named = (parts.hostname or "").lower()
-    host = host.strip("[]")
-    return named.endswith(host[1:]) and len(named) >= len(host) if host.startswith("*.") else named == host
-
-
-def _cut(link: socket.socket) -> None:
-    try:
-        link.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # it is closed already
 
 
 def _seconds(text: str | None) -> float | None:

@@ -12,6 +12,7 @@ from zaffre.protocols.mlflow.artifacts import Artifacts
 from zaffre.protocols.mlflow.direct_artifacts import DirectArtifactHandlers
 from zaffre.protocols.mlflow.evaluation_datasets import EvaluationDatasetHandlers
 from zaffre.protocols.mlflow.experiments import Experiments
+from zaffre.protocols.mlflow.gateway_calls import GatewayCalls
 from zaffre.protocols.mlflow.gateway_records import GatewayRecords
 from zaffre.protocols.mlflow.graphql import GraphQL
 from zaffre.protocols.mlflow.issues import IssueHandlers
@@ -64,6 +65,7 @@ def routes(
         **WebhookHandlers(webhooks).operations(),
         **EvaluationDatasetHandlers(tracking).operations(),
         **GatewayRecords(gateway).operations(),
+        **GatewayCalls(gateway).operations(),
         **Artifacts(tracking, models, blobs, at).operations(),
         **DirectArtifactHandlers(settings, tracking, direct).operations(),
         "getServerInfo": (_server_info, "workspaces/read"),

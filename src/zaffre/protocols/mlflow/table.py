@@ -9,14 +9,40 @@ import msgspec
 
 from zaffre.gateway.routes import Handler
 
-REFUSED = dict.fromkeys(
-    ("getOnlineTraceDetails", "searchUnifiedTraceHandler"),
-    "only MLflow's store for Databricks asks for it, and it reads that service's own tables",
-)
-"""Operations that nobody here would ask for, and why; what is merely not built yet is not among them."""
+REFUSED = {
+    **dict.fromkeys(
+        ("getOnlineTraceDetails", "searchUnifiedTraceHandler"),
+        "only MLflow's store for Databricks asks for it, and it reads that service's own tables",
+    ),
+    **dict.fromkeys(
+        (
+            "createBudgetPolicy",
+            "getBudgetPolicy",
+            "listBudgetPolicies",
+            "updateBudgetPolicy",
+            "deleteBudgetPolicy",
+            "listBudgetWindows",
+        ),
+        "budgets are in US dollars, and Zaffre keeps no list of what models cost (docs/gateway.md)",
+    ),
+    **dict.fromkeys(
+        (
+            "addGuardrailToEndpoint",
+            "createGatewayGuardrail",
+            "deleteGatewayGuardrail",
+            "getGatewayGuardrail",
+            "listGatewayGuardrails",
+            "listEndpointGuardrailConfigs",
+            "removeGuardrailFromEndpoint",
+            "updateEndpointGuardrailConfig",
+        ),
+        "a guardrail asks a judge within the server, and Zaffre runs none there (docs/gateway.md)",
+    ),
+}
+"""Operations that are not served for a reason, and the reason; what is merely not built yet is not among them."""
 IN_PART = {
-    "registerScorer": "a scorer that asks an endpoint of MLflow's AI gateway is answered 501: no gateway is served",
-    "setOnlineScoringConfig": "a sample rate above 0 is answered 501: MLflow judges by itself through its AI gateway only",
+    "registerScorer": "a scorer that asks an endpoint of MLflow's AI gateway is answered 501",
+    "setOnlineScoringConfig": "a sample rate above 0 is answered 501: this server runs no judges by itself",
 }
 """Operations of which something is refused that MLflow does, and why."""
 Served = dict[str, tuple[Handler, str]]  # by operation: who answers, and the action it takes to ask

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from zaffre.errors import Conflict
+from zaffre.services.model_gateway.asking import Asker
 from zaffre.services.model_gateway.words import check_text, missing, record, refused
 from zaffre.store.database import Database
 from zaffre.store.model_gateway import models as store
@@ -21,7 +22,8 @@ _SHOWN_FROM = 8  # characters of a value of which a part may be shown
 
 
 class GatewaySecrets:
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(self, database: Database, vault: Vault, asker: Asker) -> None:
+        self._asker = asker
         self._database = database
         self._vault = vault
 
@@ -39,7 +41,7 @@ class GatewaySecrets:
         if provider is not None:
             check_text(provider, "provider", MOST_IN_PROVIDER)
         _check_fields(values, "secret_value")
-        _check_fields(auth, "auth_config")
+        self._check_auth(auth)
         id_ = f"s-{self._database.runtime.hex_id()}"
 
         def work(unit: Unit) -> Secret:
@@ -62,7 +64,7 @@ class GatewaySecrets:
     ) -> Secret:
         """Put other values in the place of all that were there; None leaves them as they are."""
         _check_fields(values or {}, "secret_value")
-        _check_fields(auth or {}, "auth_config")
+        self._check_auth(auth or {})
 
         def work(unit: Unit) -> Secret:
             held = self._found(unit.conn, scope, id_, lock=True)
@@ -90,6 +92,11 @@ class GatewaySecrets:
         sealed = self._vault.get(conn, scope, _key(id_))
         found: dict[str, str] = decode(sealed) if sealed else {}
         return found
+
+    def _check_auth(self, auth: Mapping[str, str]) -> None:
+        _check_fields(auth, "auth_config")
+        if base := auth.get("api_base"):
+            self._asker.check(base)
 
     @staticmethod
     def _found(conn: sa.Connection, scope: str, id_: str, *, lock: bool = False) -> Secret:
