@@ -34,8 +34,8 @@ def _check_scorers(found: dict[str, Any]) -> None:
     assert found["versions"] == [[1, POLITE], [2, VERY]]
     assert (found["newest"], found["first"], found["then"]) == (VERY, POLITE, POLITE)
     assert found["left"] == ["relevant"]
-    _refused(found["started"], "NOT_IMPLEMENTED", "no AI gateway")
-    _refused(found["gateway"], "NOT_IMPLEMENTED", "GatewayEndpoint not found (name='mine')")
+    _refused(found["started"], "NOT_IMPLEMENTED", "no judges by itself")
+    _refused(found["gateway"], "RESOURCE_DOES_NOT_EXIST", "GatewayEndpoint not found (name='mine')")
     _refused(found["code"], "INVALID_PARAMETER_VALUE", "arbitrary code execution")
     _refused(found["no version"], "RESOURCE_DOES_NOT_EXIST", "Scorer with name 'polite' and version 7 not found")
     _refused(found["none"], "RESOURCE_DOES_NOT_EXIST", "Scorer with name 'none' not found")

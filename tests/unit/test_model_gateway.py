@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -175,6 +176,41 @@ def test_tags_and_bindings_go_with_their_endpoint(gateway: ModelGateway, databas
     do(gateway.endpoints.delete(ME, "s", made.id))
     for table in (tables.gateway_tags, tables.gateway_bindings, tables.gateway_mappings):
         assert do(database.read(lambda conn, table=table: conn.execute(sa.select(table)).all())) == []  # type: ignore[misc]
+
+
+def test_a_scorer_is_bound_to_the_endpoint_it_asks(gateway: ModelGateway, database: Database) -> None:
+    scorers = Tracking(database).scorers
+    do(Tracking(database).experiments.by_name("s", "Default"))
+    made = endpoint(gateway, "e", primary(model(gateway, "m")))
+    other = endpoint(gateway, "f", primary(model(gateway, "n")))
+
+    def asking(name: str) -> str:
+        return json.dumps(
+            {"instructions_judge_pydantic_data": {"model": f"gateway:/{name}", "instructions": "be kind"}}
+        )
+
+    def model_of(version: int) -> str | None:
+        found = json.loads(do(scorers.get("s", "0", "kind", version)).serialized)
+        asked: str | None = found["instructions_judge_pydantic_data"]["model"]
+        return asked
+
+    def bound(to: Endpoint) -> list[tuple[str, str | None]]:
+        return [(one.resource_id, one.display_name) for one in do(gateway.endpoints.bindings("s", to.id, None, None))]
+
+    with pytest.raises(NotFound, match="nobody"):
+        do(scorers.register(ME, "s", "0", "kind", asking("nobody")))
+    first = do(scorers.register(ME, "s", "0", "kind", asking("e")))
+    assert json.loads(first.serialized) == json.loads(asking("e")) and bound(made) == [(first.id, "kind")]
+    do(scorers.register(ME, "s", "0", "kind", asking("f")))
+    assert (bound(made), bound(other)) == ([], [(first.id, "kind")])
+    do(gateway.endpoints.update(ME, "s", made.id, EndpointWish(name="g")))
+    assert [model_of(1), model_of(2)] == ["gateway:/g", "gateway:/f"]
+    do(gateway.endpoints.delete(ME, "s", made.id))
+    assert [model_of(1), model_of(2)] == [None, "gateway:/f"]
+    do(scorers.delete(ME, "s", "0", "kind", 1))
+    assert bound(other) == [(first.id, "kind")]
+    do(scorers.delete(ME, "s", "0", "kind", None))
+    assert bound(other) == []
 
 
 def test_a_workspace_that_is_deleted_takes_its_gateway_with_it(gateway: ModelGateway, database: Database) -> None:

@@ -146,13 +146,13 @@ def test_what_is_no_scorer(tracking: Tracking, name: str, serialized: str, words
 def test_what_nobody_here_would_run_is_not_taken(tracking: Tracking) -> None:
     inner = json.loads(judge("gateway:/e"))
     for serialized in (judge("gateway:/e"), json.dumps({"memory_augmented_judge_data": {"base_judge": inner}})):
-        with pytest.raises(NotServed, match=r"GatewayEndpoint not found \(name='e'\)"):
+        with pytest.raises(NotFound, match=r"GatewayEndpoint not found \(name='e'\)"):
             register(tracking, "a", serialized)
     made = register(tracking, "a", '{"call_source": null, "instructions_judge_pydantic_data": {"model": null}}')
     first = do(tracking.scorers.set_online(ME, "s", "0", "a", 0.0, "status = 'OK'"))
     assert first.scorer_id == made.id
     for rate in (0.01, 1.0):
-        with pytest.raises(NotServed, match="does not use a gateway model"):
+        with pytest.raises(NotServed, match="no judges by itself"):
             do(tracking.scorers.set_online(ME, "s", "0", "a", rate, None))
     for rate in (-0.1, 1.1, float("nan")):
         with pytest.raises(InvalidInput, match=r"between 0\.0 and 1\.0"):

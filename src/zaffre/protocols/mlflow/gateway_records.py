@@ -313,5 +313,6 @@ def _binding(one: Binding) -> Document:
         "endpoint_id": one.endpoint_id,
         "resource_type": one.resource_type,
         "resource_id": one.resource_id,
+        **({} if one.display_name is None else {"display_name": one.display_name}),
         **_written(one),
     }

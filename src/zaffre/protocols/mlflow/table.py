@@ -41,7 +41,6 @@ REFUSED = {
 }
 """Operations that are not served for a reason, and the reason; what is merely not built yet is not among them."""
 IN_PART = {
-    "registerScorer": "a scorer that asks an endpoint of MLflow's AI gateway is answered 501",
     "setOnlineScoringConfig": "a sample rate above 0 is answered 501: this server runs no judges by itself",
 }
 """Operations of which something is refused that MLflow does, and why."""

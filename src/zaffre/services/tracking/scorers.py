@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
+
+import msgspec
+import sqlalchemy as sa
 
 from zaffre.errors import NotFound, NotServed, refused
-from zaffre.services.tracking import filters
+from zaffre.services.tracking import filters, scorer_documents
 from zaffre.services.tracking.experiments import DEFAULT_ID, Experiments
 from zaffre.store.database import Database
+from zaffre.store.model_gateway import endpoints
+from zaffre.store.model_gateway.records import Endpoint
 from zaffre.store.tracking import experiments as experiment_store
 from zaffre.store.tracking import scorers as store
 from zaffre.store.tracking.scorers import OnlineConfig, ScorerVersion
 from zaffre.store.unit import Actor, Unit
 
 MOST_IN_NAME = 256
-GATEWAY = "gateway:/"
-_MODEL_HOLDERS = ("instructions_judge_pydantic_data", "builtin_scorer_pydantic_data", "third_party_scorer_data")
-_JUDGE_WITH_MEMORY = "memory_augmented_judge_data"
-_CODE = "call_source"
+_BOUND = "scorer"  # what such a thing is called where it is bound to an endpoint
 _NUMBER = re.compile("-[1-9][0-9]{0,9}")
 
 
@@ -46,26 +46,31 @@ class Scorers:
     async def register(self, actor: Actor, scope: str, experiment_id: str, name: str, serialized: str) -> ScorerVersion:
         """Keep the scorer as the next version of that name."""
         _check_name(name)
-        _check(name, serialized)
+        endpoint = scorer_documents.check(serialized)
         id_ = self._database.runtime.guid()
 
         def work(unit: Unit) -> ScorerVersion:
             experiment = self._experiments.active(unit, scope, experiment_id)
-            made = store.add(unit, scope, id_, experiment.pk, name, serialized)
+            asked = None if endpoint is None else _endpoint(unit, scope, endpoint)
+            kept = serialized if asked is None else scorer_documents.asking(serialized, asked.id)
+            made = store.add(unit, scope, id_, experiment.pk, name, kept)
+            if asked is not None:
+                endpoints.unbind_all(unit, scope, _BOUND, made.id)
+                endpoints.bind(unit, actor, asked.pk, _BOUND, made.id)
             self._record(unit, actor, "write", scope, made.id)
-            return made
+            return _named(unit.conn, scope, [made])[0]
 
         return await self._database.write(work)
 
     async def newest(self, scope: str, experiment_id: str) -> list[ScorerVersion]:
         """The newest version of each scorer of an experiment."""
         experiment = await self._experiments.get_active(scope, experiment_id)
-        return await self._database.read(lambda conn: store.newest(conn, experiment.pk))
+        return await self._database.read(lambda conn: _named(conn, scope, store.newest(conn, experiment.pk)))
 
     async def versions(self, scope: str, experiment_id: str, name: str) -> list[ScorerVersion]:
         """All versions of a scorer, the first one first. Raises NotFound when there are none."""
         experiment = await self._experiments.get_active(scope, experiment_id)
-        found = await self._database.read(lambda conn: store.versions(conn, experiment.pk, name))
+        found = await self._database.read(lambda conn: _named(conn, scope, store.versions(conn, experiment.pk, name)))
         if not found:
             raise _missing(experiment_id, name)
         return found
@@ -73,10 +78,14 @@ class Scorers:
     async def get(self, scope: str, experiment_id: str, name: str, version: int | None) -> ScorerVersion:
         """A version of a scorer; the newest where none is named."""
         experiment = await self._experiments.get_active(scope, experiment_id)
-        found = await self._database.read(lambda conn: store.version(conn, experiment.pk, name, version))
-        if found is None:
-            raise _missing(experiment_id, name, version)
-        return found
+
+        def work(conn: sa.Connection) -> ScorerVersion:
+            found = store.version(conn, experiment.pk, name, version)
+            if found is None:
+                raise _missing(experiment_id, name, version)
+            return _named(conn, scope, [found])[0]
+
+        return await self._database.read(work)
 
     async def delete(self, actor: Actor, scope: str, experiment_id: str, name: str, version: int | None) -> None:
         """Delete a version, or all of them where none is named."""
@@ -84,10 +93,13 @@ class Scorers:
         def work(unit: Unit) -> None:
             experiment = self._experiments.active(unit, scope, experiment_id)
             scorer = store.lock(unit, experiment.pk, name)
-            if scorer is None:
+            held = store.version(unit.conn, experiment.pk, name, None)
+            if scorer is None or held is None:
                 raise _missing(experiment_id, name)
             if not store.delete(unit, scorer, version):
                 raise _missing(experiment_id, name, version)
+            if store.version(unit.conn, experiment.pk, name, None) is None:
+                endpoints.unbind_all(unit, scope, _BOUND, held.id)
             self._record(unit, actor, "delete", scope, name)
 
         await self._database.write(work)
@@ -111,8 +123,7 @@ class Scorers:
                 raise _missing(experiment_id, name)
             if sample_rate > 0:
                 raise NotServed(
-                    f"Scorer '{name}' does not use a gateway model. Automatic evaluation is only supported for scorers "
-                    "that use gateway models, and this server has no AI gateway, so nothing would run it: only a "
+                    f"Nothing would run scorer '{name}' automatically: this server runs no judges by itself, so only a "
                     "sample_rate of 0 is kept. Judge traces with mlflow.genai.evaluate() from a script, a job or a "
                     "schedule instead.",
                     target="sample_rate",
@@ -144,61 +155,21 @@ def _check_name(name: str) -> None:
         raise refused("name", f"Scorer name must be at most {MOST_IN_NAME} characters; got {len(name)}.")
 
 
-def _check(name: str, serialized: str) -> None:
-    """Raises InvalidInput for what is no scorer or would bring code, NotServed for one that asks a gateway."""
-    try:
-        document = json.loads(serialized)
-    except (ValueError, RecursionError):
-        raise refused("serialized_scorer", "serialized_scorer must be valid JSON") from None
-    if not isinstance(document, dict):
-        raise refused("serialized_scorer", "serialized_scorer must be a JSON object")
-    if _brings_code(document):
-        # Whoever gets it from here would run it, with all that they may do.
-        raise refused(
-            "serialized_scorer",
-            "Custom scorer registration (using @scorer decorator) is not supported outside of Databricks tracking "
-            "environments due to security concerns. Custom scorers require arbitrary code execution during "
-            "deserialization. Keep their code with your own and import it, or use built-in scorers or make_judge().",
-        )
-    model = _model(document)
-    if model is not None and model.startswith(GATEWAY):
-        raise NotServed(
-            f"GatewayEndpoint not found (name='{model.removeprefix(GATEWAY)}'): scorer '{name}' asks an endpoint of "
-            "MLflow's AI gateway, which this server does not have. Name a provider's model, such as openai:/gpt-4o.",
-            target="serialized_scorer",
-        )
+def _endpoint(unit: Unit, scope: str, name: str) -> Endpoint:
+    """The endpoint of the AI gateway; it is not deleted before this transaction ends."""
+    found = endpoints.get(unit.conn, scope, name=name)
+    if found is None or endpoints.lock(unit, scope, found.id) is None:
+        raise NotFound(f"GatewayEndpoint not found (name='{name}')", target="serialized_scorer")
+    return found
 
 
-def _brings_code(document: dict[str, Any]) -> bool:
-    """Whether a function's source is in it, or in a judge within it."""
-    waiting: list[Any] = [document]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            if one.get(_CODE) is not None:
-                return True
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-    return False
-
-
-def _model(document: dict[str, Any]) -> str | None:
-    """The model that a scorer asks, or the judge within it, if it says one."""
-    while memory := document.get(_JUDGE_WITH_MEMORY):
-        document = _object(_object(memory).get("base_judge") or {})
-    held: Any = next((document[key] for key in _MODEL_HOLDERS if document.get(key)), {})
-    model = _object(held).get("model")
-    if model is None:
-        return None
-    if not isinstance(model, str):
-        raise refused("serialized_scorer", f"Scorer model must be a string, got {type(model).__name__}.")
-    if not model.strip():
-        raise refused("serialized_scorer", "Scorer model cannot be empty or contain only whitespace.")
-    return model
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise refused("serialized_scorer", "What serialized_scorer says of its judge must be a JSON object")
-    return value
+def _named(conn: sa.Connection, scope: str, versions: list[ScorerVersion]) -> list[ScorerVersion]:
+    """With endpoints by the names they have now: they are kept by their ids. One that is gone is none."""
+    asked = {one: scorer_documents.asks(one.serialized) for one in versions}
+    names = endpoints.names(conn, scope, [id_ for id_ in asked.values() if id_ is not None])
+    return [
+        one
+        if id_ is None
+        else msgspec.structs.replace(one, serialized=scorer_documents.asking(one.serialized, names.get(id_)))
+        for one, id_ in asked.items()
+    ]

@@ -16,7 +16,7 @@ from zaffre.store.unit import Actor, Unit, decode, encode
 
 _e, _map, _m = tables.gateway_endpoints, tables.gateway_mappings, tables.gateway_models
 _t, _b, _x = tables.gateway_tags, tables.gateway_bindings, tables.experiments
-_s = tables.gateway_secrets
+_s, _c = tables.gateway_secrets, tables.scorers
 _ENDPOINTS = sa.select(_e, _x.c.id.label("experiment_id")).outerjoin(_x, _x.c.pk == _e.c.experiment)
 _OWN = (
     "id",
@@ -60,6 +60,15 @@ def listing(conn: sa.Connection, scope: str, provider: str | None, secret_id: st
             behind = behind.where(_s.c.id == secret_id)
         query = query.where(_e.c.pk.in_(behind))
     return _read(conn, query)
+
+
+def names(conn: sa.Connection, scope: str, ids: Sequence[str]) -> dict[str, str]:
+    """What endpoints are called, by their ids; those that are gone are left out."""
+    found: dict[str, str] = {}
+    for some in chunks(set(ids)):
+        query = sa.select(_e.c.id, _e.c.name).where(_e.c.scope == scope, _e.c.id.in_(some))
+        found |= {row.id: row.name for row in conn.execute(query)}
+    return found
 
 
 def name_taken(conn: sa.Connection, scope: str, name: str, but: int) -> bool:
@@ -141,13 +150,25 @@ def unbind(unit: Unit, endpoint: int, resource_type: str, resource_id: str) -> b
     return unit.conn.execute(sa.delete(_b).where(which)).rowcount == 1
 
 
+def unbind_all(unit: Unit, scope: str, resource_type: str, resource_id: str) -> None:
+    """From whatever endpoint of the workspace it is bound to."""
+    those = sa.select(_e.c.pk).where(_e.c.scope == scope)
+    which = (_b.c.resource_type == resource_type) & (_b.c.resource_id == resource_id) & _b.c.endpoint.in_(those)
+    unit.conn.execute(sa.delete(_b).where(which))
+
+
 def bindings(
     conn: sa.Connection, scope: str, endpoint_id: str | None, resource_type: str | None, resource_id: str | None
 ) -> list[Binding]:
     """Those that fit all that is asked."""
     query = (
-        sa.select(_e.c.id.label("endpoint_id"), *(_b.c[name] for name in Binding.__struct_fields__[1:]))
+        sa.select(
+            _e.c.id.label("endpoint_id"),
+            _c.c.name.label("display_name"),
+            *(_b.c[name] for name in Binding.__struct_fields__ if name in _b.c),
+        )
         .join(_e, _e.c.pk == _b.c.endpoint)
+        .outerjoin(_c, (_c.c.scope == _e.c.scope) & (_c.c.id == _b.c.resource_id) & (_b.c.resource_type == "scorer"))
         .where(_e.c.scope == scope)
         .order_by(_b.c.created_at, _b.c.resource_type, _b.c.resource_id, _e.c.pk)
     )

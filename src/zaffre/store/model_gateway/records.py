@@ -75,11 +75,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something of MLflow's that asks an endpoint."""
+    """Something of MLflow's that asks an endpoint. `display_name` is what a scorer is called."""
 
     endpoint_id: str
     resource_type: str
     resource_id: str
+    display_name: str | None
     created_by: str
     created_at: int
     modified_by: str
