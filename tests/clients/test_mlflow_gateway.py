@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -258,3 +260,29 @@ def test_an_endpoint_that_is_not_there_is_404_and_one_without_a_secret_400(gatew
 def test_only_providers_and_hosts_that_were_named_are_asked(gateway: Gateway, base: str) -> None:
     with pytest.raises(MlflowException, match=r"may not ask|no address"):
         gateway.model("custom_openai", "gpt-x", base)
+
+
+def test_a_judge_asks_an_endpoint(house: MlflowServer, provider: ModelProvider, newest_mlflow: Path) -> None:
+    """MLflow sends its judges with a user and a password, never with its token."""
+    told = {"MLFLOW_TRACKING_URI": house.uri, "MLFLOW_TRACKING_USERNAME": "token"}
+    told |= {"MLFLOW_TRACKING_PASSWORD": house.token, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": "/usr/bin:/bin"}
+    script = Path(__file__).parent / "scripts" / "mlflow_judge.py"
+    done = subprocess.run(
+        [str(newest_mlflow), "-P", str(script), provider.base],
+        env={**told, "HOME": str(house.settings.home)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    line = next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))
+    found = json.loads(line.removeprefix("FOUND "))
+    assert (found["value"], found["rationale"], found["again"]) == ("yes", "it is kind", "gateway:/judging")
+    assert found["bound"] == ["kind"] and found["traces"] == ["OK"]
+
+
+@pytest.mark.parametrize("told", ["Basic !", "Basic dG9rZW46", "Basic dG9rZW46bm9uZQ==", "Basic ", "Digest x"])
+def test_a_password_that_is_no_token_is_refused(house: MlflowServer, told: str) -> None:
+    where = f"{house.uri}/gateway/mlflow/v1/models"
+    assert requests.get(where, headers={"Authorization": told}, timeout=30).status_code == 401

@@ -73,7 +73,10 @@ class ModelProvider:
 
 
 def _completion(body: dict[str, Any]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": f"{body['model']} says hello"}
+    said = f"{body['model']} says hello"
+    if body["model"].startswith("judge-"):
+        said = json.dumps({"result": "yes", "rationale": "it is kind"})
+    message = {"role": "assistant", "content": said}
     choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
     return {
         "id": "c-1",

@@ -5,6 +5,7 @@ Whatever a handler raises becomes a wire error here and nowhere else, in the for
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 import time
@@ -139,7 +140,8 @@ class Gateway:
 
     async def _authenticate(self, call: Call) -> Response | None:
         if call.route.access is Access.TOKEN:
-            token = bearer(call)
+            # MLflow's judges ask its AI gateway with a user and a password only, whatever else is set.
+            token = (password(call) if call.route.protocol == "mlflow" else None) or bearer(call)
             # An API key is taken as it is, too: plain mlflow never renews a token, and a shell outlives an hour.
             is_key = token.startswith(keys.PREFIX)
             call.principal = await self._api_keys.principal(token) if is_key else self._tokens.verify(token)
@@ -209,6 +211,17 @@ def bearer(call: Call) -> str:
             'The request carries no bearer token. Run the program with `zaffre run …` or after eval "$(zaffre env)".'
         )
     return token.strip()
+
+
+def password(call: Call) -> str | None:
+    """The password of a request that comes with a user and one: a token or a key, whatever the user is called."""
+    scheme, _, told = call.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(told, validate=True).decode().partition(":")[2].strip() or None
+    except ValueError:
+        return None
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
