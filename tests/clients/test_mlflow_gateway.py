@@ -142,6 +142,14 @@ def test_streams_come_as_events(gateway: Gateway) -> None:
     assert events(gateway.invoke(made, asked))[-2]["usage"] == USAGE
 
 
+def test_a_stream_that_ends_early_says_so(gateway: Gateway) -> None:
+    made = gateway.endpoint(("custom_openai", "ends-early"))
+    first, last = events(gateway.invoke(made, {**HELLO, "stream": True}))
+    assert first["choices"][0]["delta"]["content"] == "hel" and "before it was whole" in last["error"]["message"]
+    [trace] = gateway.traces(made)
+    assert trace.info.state == "ERROR"
+
+
 def test_models_are_fallen_back_to_in_their_order(gateway: Gateway) -> None:
     fallback = (("custom_openai", "hangs-up"), ("custom_openai", "fails-429"), ("custom_openai", "third"))
     made = gateway.endpoint(("custom_openai", "fails-500"), fallback=fallback)

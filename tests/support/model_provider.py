@@ -35,6 +35,8 @@ class ModelProvider:
                     self._events(_message_events()) if body.get("stream") else self._json(200, _message(body))
                 elif self.path.endswith("/responses"):
                     self._json(200, {"id": "resp-1", "output": [], "usage": {"input_tokens": 4, "output_tokens": 1}})
+                elif body.get("stream") and body["model"] == "ends-early":
+                    self._events([f"data: {json.dumps(one)}" for one in _chunks(body)[:1]])
                 elif body.get("stream"):
                     self._events([*(f"data: {json.dumps(one)}" for one in _chunks(body)), "data: [DONE]"])
                 else:

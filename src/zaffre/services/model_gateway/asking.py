@@ -119,7 +119,7 @@ class Asker:
         self.check(f"{parts.scheme}://{parts.netloc}{parts.path}")
         assert parts.hostname is not None, "it was checked"
         port = outgoing.port_of(parts)
-        raw = socket.create_connection((self._address(parts, port), port), timeout=CONNECT_S)
+        raw = self._connected(parts, port)
         twin = raw.dup()  # TLS takes the socket itself over
         try:
             link = outgoing.secured(raw, parts, self._bundle)
@@ -135,12 +135,10 @@ class Asker:
             raw.close()
             raise
 
-    def _address(self, parts: SplitResult, port: int) -> str:
-        """The address to connect to. Every one that the name has must be public, unless the operator named this very host."""
+    def _connected(self, parts: SplitResult, port: int) -> socket.socket:
+        """A connection to the first of its addresses that takes one. All of them must be public, unless the operator named the host."""
         assert parts.hostname is not None, "it was checked"
         found = self._resolve(parts.hostname, port)
-        if not found:
-            raise OSError(f"'{parts.hostname}' has no address.")
         if not outgoing.names(self._hosts, parts):
             for one in found:
                 if not outgoing.is_public(one):
@@ -149,7 +147,13 @@ class Asker:
                         "asked, the operator names it in ZAFFRE_GATEWAY_HOSTS.",
                         502,
                     )
-        return found[0]
+        failure = OSError(f"'{parts.hostname}' has no address")
+        for one in found:
+            try:
+                return socket.create_connection((one, port), timeout=CONNECT_S)
+            except OSError as error:
+                failure = error
+        raise failure
 
 
 async def _in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:

@@ -177,34 +177,42 @@ class Invoking:
             self._later.add(kept)
             kept.add_done_callback(self._later.discard)
         await asyncio.shield(kept)
-        if asked.mode.path in (CHAT,):
+        if failed is None and asked.mode.path == CHAT:
             yield _DONE
 
     async def _pieces(
         self, asked: Asked, target: Target, exchange: Exchange
     ) -> AsyncIterator[tuple[Document | None, bytes]]:
         """What came, and what the caller is to be sent for it."""
+        whole = False  # a connection that ends is no end of an answer
         if target.provider.protocol == ANTHROPIC and asked.mode.path is not None:
             translation = anthropic.ChatPieces(self._database.runtime.now() // 1000)
             async for line in exchange.lines():
-                event = modes.event(line)
-                if event is not None and event.get("type") == "error":
+                event = modes.event(line) or {}
+                if event.get("type") == "error":
                     raise ProviderFailed(f"The provider failed: {_said(event)}", 502)
-                for piece in translation.of(event or {}):
+                whole = whole or event.get("type") == "message_stop"
+                for piece in translation.of(event):
                     yield piece, _line(piece)
             last = translation.used()
             wanted = (asked.inputs.get("stream_options") or {}).get("include_usage")
-            yield last, _line(last) if wanted else b""
+            yield last, _line(last) if wanted and whole else b""
         elif asked.mode.path == CHAT:
             ours = modes.adds_usage(asked.mode, target, asked.inputs, asked.endpoint.usage_tracking)
             async for line in exchange.lines():
                 piece_ = modes.event(line)
+                whole = whole or line.removeprefix(b"data:").strip() == b"[DONE]"
                 if piece_ is not None:
+                    whole = whole or any(one.get("finish_reason") for one in modes.choices(piece_))
                     # What only we asked for is ours: a caller may not expect a piece without a choice.
                     yield piece_, b"" if ours and not piece_.get("choices") and "usage" in piece_ else line + b"\n\n"
         else:
             async for line in exchange.lines():
-                yield modes.event(line), line + b"\n"
+                event = modes.event(line) or {}
+                whole = whole or str(event.get("type")) in modes.LAST
+                yield event or None, line + b"\n"
+        if not whole:
+            raise ProviderFailed("The provider's answer ended before it was whole.", 502)
 
     # ---- traces
     async def _kept(

@@ -37,6 +37,9 @@ OPENAI_RESPONSES = Mode(
 )
 MESSAGES = Mode(kind="passthrough/model/anthropic-messages", span="CHAT_MODEL", path=None, protocols=(ANTHROPIC,))
 
+LAST = ("message_stop", "error", "response.completed", "response.failed", "response.incomplete")
+"""The events of Anthropic's messages and OpenAI's responses after which nothing more comes."""
+
 
 def request(mode: Mode, target: Target, payload: Document, tracked: bool) -> Request:
     """What the provider is sent. `tracked`: what is used shall be known. Raises NotServed where it knows no such words."""
@@ -97,7 +100,7 @@ def _joined(pieces: Iterable[Document]) -> Document:
     reason = None
     for piece in pieces:
         whole |= {key: piece[key] for key in ("id", "model", "created", "usage") if piece.get(key) is not None}
-        for choice in _first(piece.get("choices")):
+        for choice in choices(piece):
             delta = choice.get("delta") or {}
             texts.append(delta.get("content") or "")
             reason = choice.get("finish_reason") or reason
@@ -112,8 +115,10 @@ def _joined(pieces: Iterable[Document]) -> Document:
     return {**whole, "choices": [{"index": 0, "message": message, "finish_reason": reason}]}
 
 
-def _first(choices: Any) -> Iterator[Document]:
-    for one in choices if isinstance(choices, list) else []:
+def choices(piece: Document) -> Iterator[Document]:
+    """The first choice, in as far as the piece tells of it."""
+    told = piece.get("choices")
+    for one in told if isinstance(told, list) else []:
         if isinstance(one, dict) and one.get("index", 0) == 0:
             yield one
 
