@@ -18,7 +18,7 @@ from zaffre.store.unit import Actor, Unit, decode, encode
 MOST_FIELDS = 50
 MOST_IN_VALUE = 64 * 1024  # a service account's key is a few kilobytes
 MOST_IN_PROVIDER = 64
-_SHOWN_FROM = 8  # characters of a value of which a part may be shown
+_SHOWN_FROM = 12  # characters: of a shorter value, seven would be most of it
 
 
 class GatewaySecrets:
