@@ -154,7 +154,7 @@ def test_every_operation_is_a_route_and_those_not_served_say_so(server: MlflowSe
         if status == 501:
             refused.add(one.operation)
             assert (answer["error_code"], one.operation in answer["message"]) == ("NOT_IMPLEMENTED", True), one
-    assert "createGatewayEndpoint" in refused
+    assert "createGatewayGuardrail" in refused
     assert not refused & {"getServerInfo", "startTraceV3", "searchTracesV3", "createAssessment"}
     assert server.ask("PUT", "mlflow-artifacts/mpu/create/a/b", b"x")[0] == 405
 
