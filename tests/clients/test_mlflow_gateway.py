@@ -130,6 +130,17 @@ def test_what_was_used_is_a_trace(gateway: Gateway) -> None:
     assert said(gateway.invoke(untracked)) and untracked.experiment_id is None
 
 
+def test_an_answer_stands_where_no_trace_can_be_kept(gateway: Gateway) -> None:
+    deep: Any = []
+    for _ in range(400):
+        deep = [deep]
+    made = gateway.endpoint(("custom_openai", "gpt-x"))
+    assert said(gateway.invoke(made, {**HELLO, "metadata": deep})) == "gpt-x says hello"
+    gateway.client.delete_experiment(made.experiment_id)
+    assert said(gateway.invoke(made)) == "gpt-x says hello"
+    assert events(gateway.invoke(made, {**HELLO, "stream": True}))[-1] == "[DONE]"
+
+
 def test_streams_come_as_events(gateway: Gateway) -> None:
     made = gateway.endpoint(("vllm", "gpt-x"))
     found = events(gateway.invoke(made, {**HELLO, "stream": True}))

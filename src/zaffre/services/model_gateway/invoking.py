@@ -236,8 +236,8 @@ class Invoking:
             return
         try:
             await record(self._tracking, actor, scope, asked, target, answer, used, failed)
-        except ZaffreError as error:
-            _log.warning("a call of endpoint %s left no trace: %s", asked.endpoint.name, error.message)
+        except Exception:  # noqa: BLE001 - whatever it is: what the provider answered was paid for
+            _log.exception("a call of endpoint %s left no trace", asked.endpoint.name)
 
 
 def in_turn(endpoint: Endpoint, fraction: float) -> list[Mapping]:
