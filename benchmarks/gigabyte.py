@@ -113,7 +113,18 @@ class _Curl:
     """Seconds that one transfer takes."""
 
     def __init__(self, bundle: Path, source: Path) -> None:
-        self._common = ["curl", "-sS", "--fail-with-body", "--cacert", str(bundle), "-H", "Expect:", "-o", os.devnull]
+        self._common = [
+            "curl",
+            "-sS",
+            "--fail-with-body",
+            "--cacert",
+            str(bundle),
+            "--http1.1",
+            "-H",
+            "Expect:",
+            "-o",
+            os.devnull,
+        ]
         self._source = source
         if shutil.which("curl") is None:
             raise ServerError("the blobs' benchmark needs curl")

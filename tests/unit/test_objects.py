@@ -165,6 +165,24 @@ def test_a_full_disk_is_named_and_leaves_nothing(
     assert files(tmp_path / "objects") == []
 
 
+def test_bytes_that_an_early_flush_lost_are_not_kept(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux tells a write that failed to one sync of a file only, which may be the one in between."""
+    flushed = []
+
+    def losing(file: int) -> None:
+        flushed.append(file)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(drafts, "FLUSHED", 2 * BUFFER)
+    monkeypatch.setattr(drafts.os, "fdatasync", losing)
+    with pytest.raises(StorageFull, match="disk is full"):
+        asyncio.run(objects.put_stream(stream(*[b"q" * BUFFER] * 3)))
+    objects.close()
+    assert flushed and files(tmp_path / "objects") == []
+
+
 def test_what_cannot_fit_is_refused_before_it_is_read(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _path: usage(100, 100, 5_000_000))

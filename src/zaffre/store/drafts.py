@@ -13,13 +13,15 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from pathlib import Path
 
 import msgspec
 
 from zaffre.errors import StorageFull
 
+FLUSHED = 32 * 1024 * 1024
+"""Bytes after which what was written is brought to disk beside the rest, so that the last sync finds little to do."""
 WORTH_A_THREAD = 128 * 1024  # below it, handing the bytes over costs more than hashing them
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -36,13 +38,15 @@ class Draft:
     """A file being written. It is locked, by which the next start tells it from the leftover of a crash."""
 
     def __init__(self, folder: Path, *, want_md5: bool, hashers: Executor | None = None) -> None:
-        """`hashers` lends a thread for MD5; without one all is done on the caller's."""
+        """`hashers` lends threads for MD5 and for flushing; without it all is done on the caller's."""
         self.path = folder / os.urandom(16).hex()
         self._hashers = hashers
         self._lock = threading.Lock()
         self._file: int | None = None
         self._ended = False
         self._size = 0
+        self._flushing: Future[None] | None = None
+        self._flushed = 0
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False) if want_md5 else None
 
@@ -60,6 +64,7 @@ class Draft:
                     view = view[os.write(self._file, view) :]
                 self._sha256.update(data)
                 self._size += len(data)
+                self._flush_beside()
             finally:
                 if beside is not None:
                     beside.result()
@@ -69,6 +74,7 @@ class Draft:
         with self._lock, disk_full_named():
             if self._file is None:
                 raise RuntimeError("The draft was never written to, or was discarded.")
+            self._end_flushing()
             os.fsync(self._file)
             md5 = base64.b64encode(self._md5.digest()).decode() if self._md5 is not None else None
             return Stored(sha256=self._sha256.hexdigest(), size=self._size, md5=md5)
@@ -78,6 +84,8 @@ class Draft:
         with self._lock:
             self._ended = True
             if self._file is not None:
+                if self._flushing is not None:
+                    wait([self._flushing])
                 os.close(self._file)
                 self._file = None
             self.path.unlink(missing_ok=True)
@@ -89,6 +97,20 @@ class Draft:
             self._md5.update(data)
             return None
         return self._hashers.submit(self._md5.update, data)
+
+    def _flush_beside(self) -> None:
+        """One at a time. Raises what the one before failed with: a system tells a failed write to one sync only."""
+        if self._hashers is None or self._file is None or self._size - self._flushed < FLUSHED:
+            return
+        if self._flushing is None or self._flushing.done():
+            self._end_flushing()
+            self._flushed = self._size
+            self._flushing = self._hashers.submit(os.fdatasync, self._file)
+
+    def _end_flushing(self) -> None:
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            flushing.result()
 
     def _create(self) -> int:
         while True:
