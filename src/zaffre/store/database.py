@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from zaffre.errors import StorageFull, Unavailable, ZaffreError
 from zaffre.runtime import Runtime
-from zaffre.store import regex
+from zaffre.store import engines
 from zaffre.store.bells import Bells
 from zaffre.store.others import OtherServers
 from zaffre.store.raw import sqlite
@@ -46,19 +46,20 @@ class Database:
         self.bells = Bells()
         # Told of every commit: how many units shared it, and how many seconds it took.
         self.on_batch: Callable[[int, float], None] = lambda _units, _seconds: None
-        self.engine = _engine(url)
-        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self.is_sqlite = url.startswith("sqlite")
+        self.engine = engines.sqlite(url, READERS) if self.is_sqlite else engines.postgres(url, POSTGRES_WRITERS)
+        self._reading = self.engine if self.is_sqlite else engines.postgres(url, READERS, autocommit=True)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="zf-read")
         self.others = None if self.is_sqlite else OtherServers(self.engine, self.bells)
         self._writer: _SqliteWriter | _PostgresWriter
         self._writer = _SqliteWriter(self) if self.is_sqlite else _PostgresWriter(self)
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run `work` on a reader thread, in one snapshot."""
+        """Run `work` on a reader thread: on SQLite in one snapshot, on PostgreSQL each statement sees what is committed by then."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
 
     def read_now(self, work: Callable[[sa.Connection], T]) -> T:
-        with _translated(), self.engine.connect() as conn:
+        with _translated(), self._reading.connect() as conn:
             if not self.is_sqlite:
                 return work(conn)
             sqlite(conn).execute("BEGIN")
@@ -85,6 +86,7 @@ class Database:
             self.others.close()
         self._readers.shutdown(wait=True)
         self.engine.dispose()
+        self._reading.dispose()
 
 
 class _SqliteWriter:
@@ -223,38 +225,6 @@ class _PostgresWriter:
             self._database.bells.ring(unit.bells)
             return result
         raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def _engine(url: str) -> sa.Engine:
-    if not url.startswith("sqlite"):
-        return sa.create_engine(
-            url.replace("postgresql://", "postgresql+psycopg://", 1),
-            pool_size=READERS + POSTGRES_WRITERS,
-            pool_pre_ping=True,
-        )
-    # AUTOCOMMIT: this module writes BEGIN and COMMIT itself, since sqlite3's own rules begin too late and never for reads.
-    engine = sa.create_engine(
-        url,
-        isolation_level="AUTOCOMMIT",
-        poolclass=sa.pool.QueuePool,
-        pool_size=READERS + 2,
-        max_overflow=64,
-        connect_args={"check_same_thread": False, "timeout": 30},
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "busy_timeout=30000",
-            "cache_size=-4096",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.create_function(regex.SQL_NAME, 2, regex.matches, deterministic=True)
-
-    return engine
 
 
 @contextlib.contextmanager

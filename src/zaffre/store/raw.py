@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -76,7 +76,21 @@ def fetch_raw(conn: sa.Connection, statement: str, values: tuple[Any, ...]) -> l
     """The rows a text with `?` for each value answers, as tuples."""
     if conn.dialect.name == "sqlite":
         return sqlite(conn).execute(statement, values).fetchall()
-    return list(conn.exec_driver_sql(statement.replace("?", "%s"), values))
+    with conn.exec_driver_sql(statement.replace("?", "%s"), values) as result:
+        return list(result.cursor.fetchall())
+
+
+def fetch_of(conn: sa.Connection, statement: str, keys: Iterable[int]) -> list[Any]:
+    """The same for a text with `IN KEYS`: that many keys are one value, so its text is the same for any number of them."""
+    if conn.dialect.name == "sqlite":
+        return fetch_raw(
+            conn, statement.replace("KEYS", "(SELECT value FROM json_each(?))", 1), (f"[{_listed(keys)}]",)
+        )
+    return fetch_raw(conn, statement.replace("IN KEYS", "= ANY(?::bigint[])", 1), (f"{{{_listed(keys)}}}",))
+
+
+def _listed(keys: Iterable[int]) -> str:
+    return ",".join(map(str, keys))
 
 
 def sqlite(conn: sa.Connection) -> sqlite3.Connection:

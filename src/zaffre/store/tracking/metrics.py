@@ -16,13 +16,12 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.store import tables
-from zaffre.store.raw import fetch_raw, insert_rows
+from zaffre.store.raw import fetch_of, fetch_raw, insert_rows
 from zaffre.store.tracking.records import ModelPoint, PlainPoint, Point
 from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Unit
 
 _t = tables.metrics
-_latest = tables.latest_metrics
 
 _COLUMNS = '"run", "key", "step", "timestamp", "value", "is_nan", "model_id", "dataset"'
 _TYPES = ("bigint", "text", "bigint", "bigint", "float8", "boolean", "text", "text")
@@ -47,11 +46,7 @@ ON CONFLICT ("run", "key") DO UPDATE SET
 {_either(_LOWER, "low", "low_step")}, {_either(_HIGHER, "high", "high_step")}
 WHERE {_NEWER} OR {_LOWER} OR {_HIGHER}"""
 
-_LATEST = (
-    sa.select(_latest)
-    .where(_latest.c.run.in_(sa.bindparam("runs", expanding=True)))
-    .order_by(_latest.c.run, _latest.c.key)
-)
+_LATEST = f'SELECT {_COLUMNS} FROM "latest_metrics" WHERE "run" IN KEYS ORDER BY "run", "key"'
 _ORDER = '"step", "timestamp", "value", "is_nan"'
 # MLflow sends a run's points again for each model it logs; in the history of the run each stands once.
 _HISTORY = (
@@ -94,11 +89,8 @@ def log(unit: Unit, logged: Iterable[tuple[int, int, Sequence[Point]]]) -> None:
 def latest(conn: sa.Connection, runs: Sequence[int]) -> dict[int, list[Point]]:
     """The newest value of each metric, by run."""
     found: dict[int, list[Point]] = {run: [] for run in runs}
-    for piece in chunks(runs):
-        for row in conn.execute(
-            sa.select(_latest).where(_latest.c.run.in_(piece)).order_by(_latest.c.run, _latest.c.key)
-        ):
-            found[row[0]].append(_point(row))
+    for row in fetch_of(conn, _LATEST, runs):
+        found[row[0]].append(_point(row))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from zaffre.store import tables
-from zaffre.store.raw import fetch_raw, insert_rows, returned_rows, run_raw
+from zaffre.store.raw import fetch_of, fetch_raw, insert_rows, returned_rows, run_raw
 from zaffre.store.tracking import metrics
 from zaffre.store.tracking.records import DatasetSummary, Found, Link, NewRun, Run, RunHead
 from zaffre.store.tracking.sql import chunks
@@ -20,22 +20,22 @@ _params = tables.run_params
 _tags = tables.run_tags
 _links = tables.run_links
 
-HEAD = (
-    *_t.c,
-    _e.c.id.label("experiment_id"),
-    _e.c.name.label("experiment_name"),
-    _e.c.artifact_location.label("experiment_location"),
-)
+_OF_EXPERIMENT = {
+    "experiment_id": _e.c.id.label("experiment_id"),
+    "experiment_name": _e.c.name.label("experiment_name"),
+    "experiment_location": _e.c.artifact_location.label("experiment_location"),
+}
+HEAD = tuple(_OF_EXPERIMENT[name] if name in _OF_EXPERIMENT else _t.c[name] for name in RunHead.__struct_fields__)
 # Statements are built once: building one costs more than running it.
 _WITH_EXPERIMENT = sa.select(*HEAD).join(_e, _e.c.pk == _t.c.experiment)
 _BY_ID = _WITH_EXPERIMENT.where(_t.c.scope == sa.bindparam("scope"), _t.c.id == sa.bindparam("id"))
 _CHILDREN = _WITH_EXPERIMENT.where(_t.c.scope == sa.bindparam("scope"), _t.c.parent == sa.bindparam("parent")).order_by(
     _t.c.pk
 )
-_OF_RUNS: sa.BindParameter[list[int]] = sa.bindparam("runs", expanding=True)
-_TAGS_OF = sa.select(_tags.c.run, _tags.c.key, _tags.c.value).where(_tags.c.run.in_(_OF_RUNS))
-_PARAMS_OF = sa.select(_params.c.run, _params.c.key, _params.c.value).where(_params.c.run.in_(_OF_RUNS))
-_LINKS_OF = sa.select(_links).where(_links.c.run.in_(_OF_RUNS)).order_by(_links.c.step, _links.c.target)
+_TAGS_OF = 'SELECT "run", "key", "value" FROM "run_tags" WHERE "run" IN KEYS'
+_PARAMS_OF = 'SELECT "run", "key", "value" FROM "run_params" WHERE "run" IN KEYS'
+_LINKS_OF = f"""SELECT "run", {", ".join(f'"{name}"' for name in Link.__struct_fields__)} FROM "run_links"
+WHERE "run" IN KEYS ORDER BY "step", "target" """
 _COLUMNS = (
     "scope", "id", "experiment", "origin", "status", "display_name", "description", "hidden", "lifecycle", "parent",
     "root", "user", "artifact_uri", "properties", "created_at", "started_at", "ordered_at", "modified_at",
@@ -83,7 +83,7 @@ def hold(conn: sa.Connection, scope: str, id_: str) -> bool:
 
 
 def head(conn: sa.Connection, scope: str, id_: str) -> RunHead | None:
-    row = conn.execute(_BY_ID, {"scope": scope, "id": id_}).mappings().one_or_none()
+    row = conn.execute(_BY_ID, {"scope": scope, "id": id_}).one_or_none()
     return None if row is None else head_of(row)
 
 
@@ -95,15 +95,13 @@ def get(conn: sa.Connection, scope: str, id_: str) -> Run | None:
 def with_data(conn: sa.Connection, heads: Sequence[RunHead]) -> list[Run]:
     """The runs with what was logged to them, a few queries for all of them."""
     pks = [one.pk for one in heads]
-    tags: dict[int, dict[str, str]] = {pk: {} for pk in pks}
+    tags = tags_of(conn, pks)
     params: dict[int, dict[str, str]] = {pk: {} for pk in pks}
+    for run, key, value in fetch_of(conn, _PARAMS_OF, pks):
+        params[run][key] = value
     links: dict[int, list[Link]] = {pk: [] for pk in pks}
-    for piece in chunks(pks):
-        for statement, found in ((_TAGS_OF, tags), (_PARAMS_OF, params)):
-            for row in conn.execute(statement, {"runs": piece}):
-                found[row[0]][row[1]] = row[2]
-        for row in conn.execute(_LINKS_OF, {"runs": piece}):
-            links[row.run].append(_link(row))
+    for run, *link in fetch_of(conn, _LINKS_OF, pks):
+        links[run].append(_link(link))
     latest = metrics.latest(conn, pks)
     return [
         Run(head=one, tags=tags[one.pk], params=params[one.pk], metrics=latest[one.pk], links=links[one.pk])
@@ -258,7 +256,7 @@ def children(
     query = _CHILDREN if after is None else _CHILDREN.where(_t.c.pk > after)
     if limit is not None:
         query = query.limit(limit)
-    return [head_of(row) for row in conn.execute(query, {"scope": scope, "parent": parent}).mappings()]
+    return [head_of(row) for row in conn.execute(query, {"scope": scope, "parent": parent}).all()]
 
 
 def below(conn: sa.Connection, scope: str, id_: str) -> list[RunHead]:
@@ -283,27 +281,19 @@ def delete(unit: Unit, pks: Sequence[int]) -> None:
 def tags_of(conn: sa.Connection, pks: Sequence[int]) -> dict[int, dict[str, str]]:
     """The tags of many runs, by their keys."""
     found: dict[int, dict[str, str]] = {pk: {} for pk in pks}
-    for piece in chunks(pks):
-        for row in conn.execute(_TAGS_OF, {"runs": piece}):
-            found[row[0]][row[1]] = row[2]
+    for run, key, value in fetch_of(conn, _TAGS_OF, pks):
+        found[run][key] = value
     return found
 
 
-def _link(row: Any) -> Link:
-    return Link(
-        direction=row.direction,
-        kind=row.kind,
-        target=row.target,
-        step=row.step,
-        detail=decode(row.detail),
-        name=row.name,
-        digest=row.digest,
-        context=row.context,
-    )
+def _link(row: Sequence[Any]) -> Link:
+    values = dict(zip(Link.__struct_fields__, row, strict=True))
+    return Link(**{**values, "detail": decode(values["detail"])})
 
 
-def head_of(row: sa.RowMapping) -> RunHead:
-    values = {name: row[name] for name in RunHead.__struct_fields__}
+def head_of(row: Sequence[Any]) -> RunHead:
+    """Of a row that begins with `HEAD`."""
+    values = dict(zip(RunHead.__struct_fields__, row, strict=False))
     values["properties"] = decode(values["properties"])
     values["error"] = decode(values["error"]) if values["error"] else None
     return RunHead(**values)

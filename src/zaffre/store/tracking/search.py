@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from zaffre.store import tables
+from zaffre.store.raw import fetch_raw
 from zaffre.store.tracking.conditions import COMPARE, Condition, Order
 from zaffre.store.tracking.records import RunHead
 from zaffre.store.tracking.runs import HEAD, head_of
@@ -44,6 +46,8 @@ _DATASET = {"name": tables.run_links.c.name, "digest": tables.run_links.c.digest
 _TABLES = {"metric": tables.latest_metrics, "param": tables.run_params, "tag": tables.run_tags}
 
 LARGE = 2000  # runs
+_HOW_MANY = """SELECT count(*) FROM (SELECT 1 FROM "latest_metrics"
+WHERE "experiment" = ? AND "key" = ? AND "is_nan" = FALSE AND "value" OP ? LIMIT ?) AS found"""
 
 Key = tuple[sa.ColumnElement[Any], bool]  # what to order by, and whether descending
 
@@ -75,10 +79,10 @@ def search(
     few = _few(conn, experiments, conditions)
     if few is not None:
         where.append(few)
-    for part in _parts(conn, experiments if few is None else (), orders, keys, joins, after):
+    for part in _parts(experiments if few is None else (), orders, keys, joins, after):
         query = part.select(after).where(*where).limit(limit - len(found))
-        rows = conn.execute(query).mappings()
-        found += [(head_of(row), [*part.fixed, *(row[f"place_{n}"] for n in range(len(part.keys)))]) for row in rows]
+        rows = conn.execute(query).all()
+        found += [(head_of(row), [*part.fixed, *row[len(HEAD) :]]) for row in rows]
         if len(found) >= limit:
             break
     return found
@@ -103,7 +107,6 @@ class _Part:
 
 
 def _parts(
-    conn: sa.Connection,
     experiments: Sequence[int],
     orders: Sequence[Order],
     keys: list[Key],
@@ -112,11 +115,11 @@ def _parts(
 ) -> Iterator[_Part]:
     """The result, part after part; all in one, in general.
 
-    Of one large experiment in the order of a metric, the runs that have it are read along its index, so that a page costs the
+    Of one experiment in the order of a metric, the runs that have it are read along its index, so that a page costs the
     same among a hundred thousand as among a hundred. Behind them come those with NaN, then those without.
     """
     runs = sa.join(_t, _e, _e.c.pk == _t.c.experiment)
-    if not (orders and orders[0].entity == "metric" and len(experiments) == 1 and _is_large(conn, experiments[0])):
+    if not (orders and orders[0].entity == "metric" and len(experiments) == 1):
         yield _Part(_joined(runs, joins), (), (), keys)
         return
     (metric, key), *others = joins
@@ -146,6 +149,9 @@ def _few(
     for condition in conditions:
         if condition.entity != "metric" or condition.op not in COMPARE or condition.op == "!=" or len(experiments) != 1:
             continue
+        values = (experiments[0], condition.key, condition.value, LARGE)
+        if fetch_raw(conn, _HOW_MANY.replace("OP", condition.op, 1), values)[0][0] == LARGE:
+            continue
         column = tables.latest_metrics.c
         chosen = sa.select(column.run).where(
             column.experiment == experiments[0],
@@ -153,22 +159,11 @@ def _few(
             column.is_nan.is_(sa.false()),
             COMPARE[condition.op](column.value, condition.value),
         )
-        if not _has(conn, chosen, LARGE):
-            if conn.dialect.name == "sqlite":
-                return _t.c.pk.in_(chosen)
-            # As an array they are read once. Without statistics, as of new rows, PostgreSQL reads a subquery for each run.
-            return _t.c.pk == sa.any_(sa.func.array(chosen.scalar_subquery()))
+        if conn.dialect.name == "sqlite":
+            return _t.c.pk.in_(chosen)
+        # As an array they are read once. Without statistics, as of new rows, PostgreSQL reads a subquery for each run.
+        return _t.c.pk == sa.any_(sa.func.array(chosen.scalar_subquery()))
     return None
-
-
-def _is_large(conn: sa.Connection, experiment: int) -> bool:
-    """Whether reading all of its runs is worse than reading one by one along an index."""
-    return _has(conn, sa.select(_t.c.pk).where(_t.c.experiment == experiment), LARGE)
-
-
-def _has(conn: sa.Connection, rows: sa.Select[Any], count: int) -> bool:
-    """Whether there are so many, without counting any more."""
-    return conn.execute(sa.select(sa.func.count()).select_from(rows.limit(count).subquery())).scalar_one() == count
 
 
 def _where(conn: sa.Connection, condition: Condition) -> sa.ColumnElement[bool]:
@@ -228,7 +223,7 @@ def _order(orders: Sequence[Order]) -> tuple[list[Key], list[tuple[Any, str]]]:
             continue
         nan: tuple[Any, ...] = ()
         if column is None:
-            table = _TABLES[order.entity].alias(f"order_{index}")
+            table = _ordering(order.entity, index)
             joins.append((table, order.key))
             column = table.c.value
             if order.entity == "metric":
@@ -239,6 +234,12 @@ def _order(orders: Sequence[Order]) -> tuple[list[Key], list[tuple[Any, str]]]:
     keys.append((_t.c.ordered_at, True))
     keys.append((_t.c.id, False))
     return keys, joins
+
+
+@functools.lru_cache(64)
+def _ordering(entity: str, index: int) -> sa.FromClause:
+    """The table once more, for the order of that place. Kept, since making one costs as much as reading a page's worth of rows."""
+    return _TABLES[entity].alias(f"order_{index}")
 
 
 def behind(keys: Sequence[Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:

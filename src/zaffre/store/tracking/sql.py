@@ -35,8 +35,11 @@ def bounded(conn: sa.Connection, seconds: float = LONGEST_SEARCH_S) -> Iterator[
     """
     try:
         if conn.dialect.name == "postgresql":
-            conn.execute(sa.text(f"SET LOCAL statement_timeout = {int(seconds * 1000)}"))
-            yield
+            conn.execute(sa.text(f"SET statement_timeout = {int(seconds * 1000)}"))
+            try:
+                yield
+            finally:
+                conn.execute(sa.text("RESET statement_timeout"))
             return
         driver, end = sqlite(conn), time.monotonic() + seconds
         driver.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
