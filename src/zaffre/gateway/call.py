@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from zaffre.errors import InvalidInput, TooLarge
@@ -65,21 +65,31 @@ class Call(Request):
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
             raise TooLarge(f"The body is {declared} bytes long; at most {limit} are taken here.")
-        body = bytearray()
-        async for chunk in self.chunks():
-            body += chunk
-            if len(body) > limit:
-                raise TooLarge(f"The body is longer than the {limit} bytes that are taken here.")
-        return bytes(body)
+        body, more = await self._piece()
+        if more:
+            whole = bytearray(body)
+            while more and len(whole) <= limit:
+                piece, more = await self._piece()
+                whole += piece
+            body = bytes(whole)
+        if len(body) > limit:
+            raise TooLarge(f"The body is longer than the {limit} bytes that are taken here.")
+        return body
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes. A client that hangs up is bad input, not a failure of ours."""
-        try:
-            async for chunk in self.stream():
-                if chunk:
-                    yield chunk
-        except ClientDisconnect:
-            raise InvalidInput("The connection closed before the whole body had arrived.") from None
+        """The body as it comes."""
+        more = True
+        while more:
+            piece, more = await self._piece()
+            if piece:
+                yield piece
+
+    async def _piece(self) -> tuple[bytes, bool]:
+        """Some of the body, and whether there may be more. A client that hangs up is bad input, not a failure of ours."""
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidInput("The connection closed before the whole body had arrived.")
+        return message.get("body", b""), message.get("more_body", False)
 
     async def document(self, limit: int = BODY_LIMIT) -> dict[str, Any]:
         """The body as a JSON object."""

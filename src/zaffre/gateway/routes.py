@@ -7,6 +7,7 @@ is authorised is exactly what is looked up.
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
@@ -16,6 +17,8 @@ from starlette.responses import Response
 from zaffre.errors import InvalidInput, NotServed
 from zaffre.gateway.call import Call
 
+KNOWN, LONG = 1024, 512
+"""So many paths are remembered, none longer than so many letters: MLflow's clients ask the same ones over and over."""
 Handler = Callable[[Call], Awaitable[Response]]
 
 WORKSPACE = (
@@ -78,9 +81,16 @@ class Router:
         self._root = _Node()
         for route in self.routes:
             self._add(route)
+        self._known = functools.lru_cache(KNOWN)(self._find)
 
     def find(self, method: str, raw_path: str) -> tuple[Route | None, dict[str, str], frozenset[str]]:
         """The route and its parameters; without one, the methods this path would take (empty: no such path)."""
+        if len(raw_path) > LONG:
+            return self._find(method, raw_path)
+        route, params, others = self._known(method, raw_path)
+        return route, params.copy(), others
+
+    def _find(self, method: str, raw_path: str) -> tuple[Route | None, dict[str, str], frozenset[str]]:
         # `az` and others write `https://host/` + `/path`; ARM takes several slashes at the beginning for one.
         parts = raw_path.lstrip("/").split("/")
         others: set[str] = set()

@@ -18,11 +18,12 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.store.bells import Bells
+from zaffre.store.raw import fetch_raw
 
 PAUSE_S = 2.0
 _MOST = 7000  # bytes; PostgreSQL takes 8,000 a notification
 _CHANNEL = "zaffre_bells_"  # and the schema: its names are the database's
-_NOTIFY = sa.text(f"SELECT pg_notify('{_CHANNEL}' || current_schema(), :payload)")
+_NOTIFY = "SELECT pg_notify(? || current_schema(), ?)"
 
 _log = logging.getLogger("zaffre.store")
 
@@ -42,7 +43,7 @@ class OtherServers:
     def tell(self, conn: sa.Connection, bells: Iterable[tuple[str, str]]) -> None:
         """Have the other servers ring these once the transaction of `conn` is committed."""
         for payload in _packed(self._own, sorted(bells)):
-            conn.execute(_NOTIFY, {"payload": payload})
+            fetch_raw(conn, _NOTIFY, (_CHANNEL, payload))
 
     def listen(self) -> None:
         self._thread = threading.Thread(target=self._run, name="zf-others", daemon=True)

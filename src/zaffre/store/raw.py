@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 def run_raw(conn: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Execute a text with `?` for each value, once a row.
 
-    On SQLite this goes past SQLAlchemy, which costs ten times what SQLite itself does for one small row.
+    This goes past SQLAlchemy, which costs ten times what SQLite itself does for one small row, and as much as psycopg.
     """
     if conn.dialect.name == "sqlite":
         driver = sqlite(conn)
@@ -21,8 +22,12 @@ def run_raw(conn: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]
             driver.execute(statement, rows[0])
         else:
             driver.executemany(statement, rows)
-    else:
-        conn.exec_driver_sql(statement.replace("?", "%s"), list(rows) if len(rows) != 1 else rows[0])
+        return
+    with _postgres(conn) as driver, driver.cursor() as cursor:
+        if len(rows) == 1:
+            cursor.execute(statement.replace("?", "%s"), rows[0])
+        else:
+            cursor.executemany(statement.replace("?", "%s"), rows)
 
 
 def insert_rows(conn: sa.Connection, statement: str, types: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -42,16 +47,18 @@ def returned_rows(
     conn: sa.Connection, statement: str, types: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> list[Any]:
     """The same on PostgreSQL for a statement that ends with `RETURNING`: what it returns, in no order."""
-    return list(_insert_columns(conn, statement, types, rows))
+    return _insert_columns(conn, statement, types, rows)
 
 
 def _insert_columns(
     conn: sa.Connection, statement: str, types: Sequence[str], rows: Sequence[tuple[Any, ...]]
-) -> sa.CursorResult[Any]:
+) -> list[Any]:
     before, _, after = statement.partition("VALUES")
     columns = ", ".join(f"%s::{type_}[]" for type_ in types)
     values = tuple(_array(type_, column) for type_, column in zip(types, zip(*rows, strict=True), strict=True))
-    return conn.exec_driver_sql(f"{before}SELECT * FROM unnest({columns}){after}", values)
+    with _postgres(conn) as driver:
+        cursor = driver.execute(f"{before}SELECT * FROM unnest({columns}){after}", values)
+        return cursor.fetchall() if cursor.description else []
 
 
 def _array(type_: str, column: Sequence[Any]) -> str:
@@ -76,8 +83,8 @@ def fetch_raw(conn: sa.Connection, statement: str, values: tuple[Any, ...]) -> l
     """The rows a text with `?` for each value answers, as tuples."""
     if conn.dialect.name == "sqlite":
         return sqlite(conn).execute(statement, values).fetchall()
-    with conn.exec_driver_sql(statement.replace("?", "%s"), values) as result:
-        return list(result.cursor.fetchall())
+    with _postgres(conn) as driver:
+        return list(driver.execute(statement.replace("?", "%s"), values).fetchall())
 
 
 def fetch_of(conn: sa.Connection, statement: str, keys: Iterable[int]) -> list[Any]:
@@ -96,3 +103,17 @@ def _listed(keys: Iterable[int]) -> str:
 def sqlite(conn: sa.Connection) -> sqlite3.Connection:
     """The driver's own connection."""
     return cast("sqlite3.Connection", conn.connection.driver_connection)
+
+
+@contextlib.contextmanager
+def _postgres(conn: sa.Connection) -> Iterator[Any]:
+    """The same of psycopg. Its errors become SQLAlchemy's, and a connection that is lost is not used again."""
+    driver, dialect = conn.connection.driver_connection, conn.dialect
+    assert dialect.loaded_dbapi is not None, "the dialect has a connection"
+    faults = dialect.loaded_dbapi.Error
+    try:
+        yield driver
+    except faults as error:
+        if dialect.is_disconnect(error, driver, None):
+            conn.invalidate(error)
+        raise sa.exc.DBAPIError.instance(None, None, error, faults, dialect=dialect) from error

@@ -70,8 +70,8 @@ class Experiments:
         return found
 
     def named(self, unit: Unit, scope: str, id_: str) -> Experiment:
-        """The experiment with that id, in a transaction; the default one is made when it is first asked for."""
-        found = store.by_id(unit.conn, scope, id_)
+        """The experiment with that id, without its tags, in a transaction; the default one is made when it is first asked for."""
+        found = store.find(unit.conn, scope, id_)
         if found is None and id_ == DEFAULT_ID:
             return self.ensure(unit, scope, DEFAULT_NAME)
         if found is None:

@@ -283,7 +283,7 @@ class Runs:
         after = paging.place(token) if token else None
 
         def work(conn: sa.Connection) -> tuple[list[Run], str | None]:
-            found = [experiment_store.by_id(conn, scope, id_) for id_ in dict.fromkeys(experiment_ids)]
+            found = [experiment_store.find(conn, scope, id_) for id_ in dict.fromkeys(experiment_ids)]
             keys = [one.pk for one in found if one is not None]
             try:
                 rows = search.search(conn, scope, keys, lifecycles, conditions, orders, after, limit + 1)

@@ -29,6 +29,13 @@ def by_id(conn: sa.Connection, scope: str, id_: str) -> Experiment | None:
     return _one(conn, _BY_ID, scope, id_)
 
 
+def find(conn: sa.Connection, scope: str, id_: str) -> Experiment | None:
+    """The same without its tags."""
+    for row in fetch_raw(conn, _BY_ID, (scope, id_)):
+        return Experiment(**dict(zip(_COLUMNS, row, strict=True)))
+    return None
+
+
 def by_name(conn: sa.Connection, scope: str, name: str) -> Experiment | None:
     return _one(conn, _BY_NAME, scope, name)
 
