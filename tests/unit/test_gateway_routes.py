@@ -73,3 +73,11 @@ def test_two_routes_of_one_address_are_refused() -> None:
 def test_what_is_no_text_is_refused(part: str) -> None:
     with pytest.raises(InvalidInput):
         decode_part(part)
+
+
+def test_a_path_asked_again_is_found_the_same_whatever_was_done_with_the_first_answer() -> None:
+    path = f"{BASE}/data/n/versions/1"
+    first, params, _ = ROUTER.find("GET", path)
+    params["version"] = "another"
+    assert ROUTER.find("GET", path)[:2] == (first, {**params, "version": "1"})
+    assert ROUTER.find("PUT", path) == (None, {}, {"GET"})

@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from zaffre.errors import StorageFull, Unavailable
-from zaffre.store import resources, tables
+from zaffre.store import engines, resources, tables
 from zaffre.store.database import Database
+from zaffre.store.raw import fetch_raw, run_raw
 from zaffre.store.unit import Actor, Unit
 
 ADA = Actor(name="ada")
@@ -129,6 +130,49 @@ def test_a_database_that_went_away_is_named_and_comes_back(postgres_url: str) ->
     assert made.read_now(lambda conn: conn.execute(sa.text("SELECT 1")).scalar()) == 1
     with pytest.raises(sa.exc.ProgrammingError):
         made.read_now(lambda conn: conn.execute(sa.text("SELECT nothing")))
+    made.close()
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_connection_that_ended_while_it_rested_is_not_used_again(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, raw: bool
+) -> None:
+    monkeypatch.setattr(engines, "UNUSED_S", 0.0)
+    made = Database(postgres_url)
+
+    def process(conn: sa.Connection) -> int:
+        query = "SELECT pg_backend_pid()"
+        return int(fetch_raw(conn, query, ())[0][0] if raw else conn.execute(sa.text(query)).scalar_one())
+
+    def both() -> list[int]:
+        return [made.read_now(process), made.write_now(lambda unit: process(unit.conn))]
+
+    rested = both()
+    assert both() == rested
+    with sa.create_engine(made.engine.url).connect() as other:
+        for pid in rested:
+            assert other.execute(sa.select(sa.func.pg_terminate_backend(pid))).scalar_one()
+    assert not set(both()) & set(rested)
+    made.close()
+
+
+def test_faults_past_sqlalchemy_are_told_as_its_own(postgres_url: str) -> None:
+    made = Database(postgres_url)
+
+    def die(conn: sa.Connection) -> None:
+        fetch_raw(conn, "SELECT pg_terminate_backend(pg_backend_pid())", ())
+
+    with pytest.raises(Unavailable, match="database"):
+        made.read_now(die)
+    with pytest.raises(Unavailable, match="database"):
+        made.write_now(lambda unit: die(unit.conn))
+    assert made.read_now(lambda conn: fetch_raw(conn, "SELECT ?::int", (1,))) == [(1,)]
+    with pytest.raises(sa.exc.ProgrammingError, match="nothing"):
+        made.read_now(lambda conn: fetch_raw(conn, "SELECT nothing", ()))
+    made.write_now(lambda unit: run_raw(unit.conn, "CREATE TABLE one (n int PRIMARY KEY)", [()]))
+    with pytest.raises(sa.exc.IntegrityError, match="one_pkey"):
+        made.write_now(lambda unit: run_raw(unit.conn, "INSERT INTO one VALUES (?)", [(1,), (1,)]))
+    assert made.read_now(lambda conn: fetch_raw(conn, "SELECT count(*) FROM one", ())) == [(0,)]
     made.close()
 
 

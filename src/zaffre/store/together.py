@@ -57,6 +57,8 @@ class Together(Generic[I, R]):
                     break
             return self._work(unit, [item for item, _ in taken])
 
+        # Whoever else has asked by now is heard first, so that more goes into one unit.
+        await asyncio.sleep(0)
         try:
             results = await self._database.write(work)
         except Exception as error:  # noqa: BLE001  it belongs to those who wait
