@@ -24,6 +24,8 @@ from zaffre.variables import client_variables
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpsServer]:
     """A server remembered as the profile `here`, and a process without variables of its own."""
+    import azure.ai.ml  # noqa: F401  it asks for clouds as it is loaded, and the server below knows none
+
     before = dict(os.environ)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "ARM_CLOUD_METADATA_URL", "MLFLOW_TRACKING_URI"):
