@@ -38,7 +38,7 @@ from zaffre.control.serving_plan import ServingPlans
 from zaffre.control.webhooks import WebhookController
 from zaffre.control.workspaces import WorkspaceController
 from zaffre.edge.binary import find_nginx
-from zaffre.errors import Conflict, ZaffreError
+from zaffre.errors import Conflict, StorageFull, ZaffreError
 from zaffre.execution import machine
 from zaffre.execution.bell import BellSocket
 from zaffre.execution.data.expressions import check as check_command
@@ -134,7 +134,7 @@ class Application:
         migrate.upgrade(database.engine)
         crashpoint.arm(settings.run / "crashpoints", database.bells)
         self._vault = vault = Vault(settings.keys / "vault.key")
-        objects = Objects(settings.objects, runtime)
+        self._objects = objects = Objects(settings.objects, runtime)
         self.workspaces = workspaces = Workspaces(database, vault, settings.location)
         self.keys = keys = ApiKeys(database)
         tokens = Tokens(settings, runtime, lambda *run: _is_live(database, *run), keys.is_good)
@@ -274,7 +274,7 @@ class Application:
             database, edge, ServingPlans(settings, workspaces, blobs, ready), settings.deployments, node
         )
         self._shadows = Shadows(edge.shadow)
-        self.internal = Internal(scoring.check, self._copy)
+        self.internal = Internal(scoring.check, self._keeps, self._copy)
 
         def cancel(workspace: Workspace, name: str) -> Awaitable[object]:
             return jobs.cancel(PLATFORM, workspace, name)
@@ -345,6 +345,15 @@ class Application:
             file.flush()
             os.fsync(file.fileno())
         new.rename(path)
+
+    async def _keeps(self, call: Call, size: int) -> bool:
+        """Whether the edge keeps the body of an upload as a file: not where that could not be adopted, or would not fit."""
+        try:
+            one_disk = self.settings.edge_folder.stat().st_dev == self.settings.objects.stat().st_dev
+            await asyncio.to_thread(self._objects.ensure_space, size)
+        except StorageFull:
+            return False
+        return one_disk and await self.gateway.keeps(call)
 
     def _copy(self, shadow: str, call: Call, target: str, body: bytes) -> bool:
         headers = tuple((name, value) for name, value in call.headers.items() if not name.startswith("x-zf-"))

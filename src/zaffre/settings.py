@@ -76,6 +76,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.home / "edge"
 
     @property
+    def kept_bodies(self) -> Path | None:
+        """Where nginx keeps large uploads until they are adopted: below its own folder, under numbers. None where there is no edge."""
+        return self.edge_folder / "tmp" / "body" if self.edge else None
+
+    @property
     def keys(self) -> Path:
         return (self.shared or self.home) / "keys"
 

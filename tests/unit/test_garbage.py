@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from tests.support.blob_server import Services
 from zaffre.cli import gc as command
 from zaffre.control.garbage import DAY_MS, Garbage
-from zaffre.control.maintenance import Maintenance
+from zaffre.control.maintenance import BODIES_KEPT_S, Maintenance
 from zaffre.execution.environments import cleanup
 from zaffre.execution.environments.builder import READY
 from zaffre.execution.environments.overlay import overlay
@@ -75,6 +76,25 @@ def test_no_failure_ends_the_chores(services: Services) -> None:
     fake: Any = SimpleNamespace(collect=fails, tend=lambda: bool(done.append("keys")))
     asyncio.run(Maintenance(services.settings, services.database, fake, fake).once())
     assert done == ["keys"]
+
+
+def test_what_a_killed_nginx_left_of_uploads_goes(services: Services) -> None:
+    folder = services.settings.kept_bodies
+    assert folder is not None
+    quiet: Any = SimpleNamespace(collect=_nothing, tend=lambda: False)
+    chores = Maintenance(services.settings, services.database, quiet, quiet)
+    asyncio.run(chores.once())  # nothing was ever uploaded
+    folder.mkdir(parents=True)
+    for name, age_s in (("0000000001", BODIES_KEPT_S + 60), ("0000000002", 60)):
+        (folder / name).write_bytes(b"half of it")
+        then = time.time() - age_s
+        os.utime(folder / name, (then, then))
+    asyncio.run(chores.once())
+    assert [path.name for path in folder.iterdir()] == ["0000000002"]
+
+
+async def _nothing() -> None:
+    """Nothing is collected."""
 
 
 def test_a_job_of_the_same_name_may_begin_meanwhile(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

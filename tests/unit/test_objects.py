@@ -335,3 +335,31 @@ def test_open_files_are_not_leaked(objects: Objects) -> None:
         assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("fault", [None, errno.EXDEV, errno.EPERM])
+def test_a_file_becomes_the_object_itself_or_a_copy_where_it_cannot(
+    tmp_path: Path, objects: Objects, monkeypatch: pytest.MonkeyPatch, fault: int | None
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(fault, "no")
+
+    if fault is not None:
+        monkeypatch.setattr(os, "link", fails)
+    data = os.urandom(3 * BUFFER)
+    path = tmp_path / "kept"
+    path.write_bytes(data)
+    stored = asyncio.run(objects.put_kept(path))
+    assert (stored.sha256, stored.size) == (hashlib.sha256(data).hexdigest(), len(data))
+    (there,) = files(tmp_path / "objects")
+    assert there.samefile(path) is (fault is None) and stat.S_IMODE(there.stat().st_mode) == 0o400
+    path.unlink()
+    assert there.read_bytes() == data
+
+
+def test_a_file_that_is_not_there_leaves_nothing(tmp_path: Path, objects: Objects) -> None:
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(objects.put_kept(tmp_path / "none"))
+    (tmp_path / "there").write_bytes(b"")
+    assert asyncio.run(objects.put_kept(tmp_path / "there")).size == 0
+    assert [path.stat().st_size for path in files(tmp_path / "objects")] == [0]

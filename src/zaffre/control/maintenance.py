@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -18,9 +21,17 @@ from zaffre.store.database import Database
 from zaffre.store.unit import Unit
 
 EVERY_S = 30 * 60
+BODIES_KEPT_S = 2 * 3600
 EVENTS_KEPT_MS = 7 * 24 * 3_600_000
 
 _log = logging.getLogger("zaffre.maintenance")
+
+
+def _remove_old(folder: Path, before: float) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
 
 
 class Maintenance:
@@ -49,6 +60,7 @@ class Maintenance:
             self._garbage.collect,
             self._trim_logs,
             self._forget_events,
+            self._forget_bodies,
             self._tend_keys,
         )
         for chore in chores:
@@ -70,6 +82,11 @@ class Maintenance:
             unit.conn.execute(sa.delete(tables.events).where(tables.events.c.at < unit.now - EVENTS_KEPT_MS))
 
         await self._database.write(work)
+
+    async def _forget_bodies(self) -> None:
+        """What an nginx that was killed left of uploads; one that is under way grows, and is adopted as soon as it is whole."""
+        if self._settings.kept_bodies is not None:
+            await asyncio.to_thread(_remove_old, self._settings.kept_bodies, time.time() - BODIES_KEPT_S)
 
     async def _tend_keys(self) -> None:
         if await asyncio.to_thread(self._tokens.tend):

@@ -5,6 +5,7 @@ files and reloads. Names and keys are checked before a line is written, so a use
 """
 
 import os
+import re
 import resource
 from collections.abc import Mapping
 from importlib import resources
@@ -20,6 +21,7 @@ OBJECTS = "files/_zf/objects"
 """Where nginx finds the stored bytes: below the `root` of its location, under the location's own name."""
 MAIN_FILE = "nginx.conf"
 """Written last: when it is there, what it includes is there too."""
+_PLACE = re.compile("@[A-Z_]+@")
 
 
 def write_edge(folder: Path, plan: EdgePlan, nginx: NginxBinary) -> bool:
@@ -52,6 +54,7 @@ def render(plan: EdgePlan, nginx: NginxBinary, *, as_root: bool | None = None) -
         "endpoints.conf": render_endpoints(plan),
         "classes.conf": render_classes(plan),
         "score.conf": _text("score.conf"),
+        "app.conf": _text("app.conf"),
         MAIN_FILE: _filled(_text("nginx.conf.in"), values),
     }
 
@@ -93,9 +96,6 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
     text = template.replace(" @NAMES@ in capitals are filled in by zaffre.edge.config.", "")
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
-    if "@" in text:
-        start = text.index("@")
-        raise EdgeError(
-            f"nginx.conf.in has a place nobody fills, near {text[start : start + 30]!r}; mend zaffre.edge.config."
-        )
+    if left := _PLACE.search(text):
+        raise EdgeError(f"nginx.conf.in has a place nobody fills, {left[0]}; mend zaffre.edge.config.")
     return text

@@ -98,6 +98,21 @@ class Gateway:
             response.headers["content-length"] = "0"
         await response(scope, receive, send)
 
+    async def keeps(self, call: Call) -> bool:
+        """Whether the body of a request may be kept as a file before it is passed on: whether its handler takes one, and would be
+        come to, then as now. A token of an hour may end meanwhile, an API key and a job's token do not.
+        """
+        try:
+            await self._find_route(call)
+            if not call.route.keeps_body:
+                return False
+            await self._authenticate(call)
+            await self._find_workspace(call)
+            access.authorize(call.principal, call.route.action, call.workspace.id)
+        except ZaffreError:
+            return False
+        return call.principal.run is not None or _is_key(_token(call))
+
     async def _run(self, call: Call) -> Response:
         try:
             call.id = self._identify(call)
@@ -140,11 +155,9 @@ class Gateway:
 
     async def _authenticate(self, call: Call) -> Response | None:
         if call.route.access is Access.TOKEN:
-            # MLflow's judges ask its AI gateway with a user and a password only, whatever else is set.
-            token = (password(call) if call.route.protocol == "mlflow" else None) or bearer(call)
+            token = _token(call)
             # An API key is taken as it is, too: plain mlflow never renews a token, and a shell outlives an hour.
-            is_key = token.startswith(keys.PREFIX)
-            call.principal = await self._api_keys.principal(token) if is_key else self._tokens.verify(token)
+            call.principal = await self._api_keys.principal(token) if _is_key(token) else self._tokens.verify(token)
         return None
 
     async def _find_workspace(self, call: Call) -> Response | None:
@@ -201,6 +214,15 @@ class Gateway:
                     "who": principal.name if principal else "",
                 },
             )
+
+
+def _token(call: Call) -> str:
+    # MLflow's judges ask its AI gateway with a user and a password only, whatever else is set.
+    return (password(call) if call.route.protocol == "mlflow" else None) or bearer(call)
+
+
+def _is_key(token: str) -> bool:
+    return token.startswith(keys.PREFIX)
 
 
 def bearer(call: Call) -> str:

@@ -1,4 +1,5 @@
-"""What nginx alone asks, over a socket of its own: whether a token may score, and to take a copy for a shadow."""
+"""What nginx alone asks, over a socket of its own: whether a token may score, whether to keep a large body as a file, and to take a
+copy for a shadow."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from zaffre.errors import ZaffreError
+from zaffre.gateway import bodies
 from zaffre.gateway.app import bearer
 from zaffre.gateway.call import Call
 
@@ -17,15 +19,19 @@ COPY_LIMIT = 8 * 1024 * 1024
 _log = logging.getLogger("zaffre.internal")
 
 Check = Callable[[str, str], Awaitable[None]]
+Keeps = Callable[[Call, int], Awaitable[bool]]
 Offer = Callable[[str, Call, str, bytes], bool]
 
 
 class Internal:
     """The ASGI application behind `internal.sock`. No public address leads here."""
 
-    def __init__(self, check: Check, offer: Offer) -> None:
-        """`check(endpoint, token)` raises where the token is not good; `offer(shadow, call, target, body)` takes a copy."""
+    def __init__(self, check: Check, keeps: Keeps, offer: Offer) -> None:
+        """`check(endpoint, token)` raises where the token is not good; `keeps(upload, size)` tells whether its body is to be a file;
+        `offer(shadow, call, target, body)` takes a copy.
+        """
         self._check = check
+        self._keeps = keeps
         self._offer = offer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,6 +43,9 @@ class Internal:
             if call.raw_path == "/auth":
                 await self._check(call.headers.get("x-zf-endpoint", ""), bearer(call))
                 return Response(status_code=200)
+            if call.raw_path == "/upload":
+                keep = await self._keeps(bodies.original(call), bodies.length(call))
+                return Response(status_code=200 if keep else 403)
             if call.raw_path == "/mirror":
                 body = await call.body_bytes(COPY_LIMIT)
                 taken = self._offer(

@@ -53,6 +53,7 @@ class Route:
 
     `operation` is the name docs/coverage.md lists. `action` is what access.authorize asks for. A route with
     `{workspaceName}` is given the workspace, or answers 404 before its handler runs, unless `needs_workspace` is off.
+    The handler of one that `keeps_body` knows a body that is a file already (`gateway.bodies`).
     """
 
     protocol: str
@@ -63,6 +64,7 @@ class Route:
     access: Access = Access.TOKEN
     action: str = ""
     needs_workspace: bool = True
+    keeps_body: bool = False
 
 
 @dataclass(slots=True)

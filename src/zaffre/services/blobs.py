@@ -133,6 +133,12 @@ class Blobs:
         given = Content(content_type=content.content_type, headers=content.headers, md5=content.md5 or stored.md5)
         return await self._record(account, container, name, stored, given, metadata, conditions)
 
+    async def put_kept(self, account: str, container: str, name: str, path: Path, content: Content) -> Blob:
+        """Write the blob by making the file itself its bytes. It has no MD5."""
+        await self._admit(account, container, name, cond.NONE)
+        stored = await self.objects.put_kept(path)
+        return await self._record(account, container, name, stored, content, None, cond.NONE)
+
     async def put_file(
         self,
         account: str,

@@ -23,6 +23,7 @@ from zaffre.errors import StorageFull
 FLUSHED = 32 * 1024 * 1024
 """Bytes after which what was written is brought to disk beside the rest, so that the last sync finds little to do."""
 WORTH_A_THREAD = 128 * 1024  # below it, handing the bytes over costs more than hashing them
+_MODE = 0o400  # an object is never written to
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -69,6 +70,24 @@ class Draft:
                 if beside is not None:
                     beside.result()
 
+    def adopt(self, path: Path) -> None:
+        """Make the file at `path` what was written, without copying it: it gets the draft's name beside its own.
+
+        Whoever wrote it is done with it. Raises OSError where it cannot have two names, as on another disk.
+        """
+        with self._lock, disk_full_named():
+            if self._ended:
+                return
+            os.link(path, self.path)
+            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            os.fchmod(self._file, _MODE)
+            if self._hashers is not None:
+                self._flushing = self._hashers.submit(os.fdatasync, self._file)
+            with open(self._file, "rb", closefd=False) as file:
+                self._sha256 = hashlib.file_digest(file, "sha256")
+                self._size = file.tell()
+
     def seal(self) -> Stored:
         """Bring it to disk; what is in it."""
         with self._lock, disk_full_named():
@@ -114,7 +133,7 @@ class Draft:
 
     def _create(self) -> int:
         while True:
-            file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+            file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file).st_nlink:
                 return file

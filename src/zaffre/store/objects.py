@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -90,6 +91,21 @@ class Objects:
                 writing.add_done_callback(_look_away)
             self._threads.submit(draft.discard)  # a write may still run; the draft has a lock of its own
             raise
+
+    async def put_kept(self, path: Path) -> Stored:
+        """Make the file itself an object, or a copy of it where it lies on another disk. Raises OSError when it cannot be read.
+
+        Its writer is done with it and may remove its name at any time after this.
+        """
+        draft = Draft(self._drafts, want_md5=False, hashers=self._hashers)
+        try:
+            return await self._run(self._adopt, draft, path)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                raise
+        finally:
+            self._threads.submit(draft.discard)
+        return await self.put_file(path)
 
     async def put_bytes(self, data: bytes) -> Stored:
         return await self.put_stream(_once(data))
@@ -268,6 +284,12 @@ class Objects:
             again = await self._run(_open, self._path(span.sha256))
             async for chunk in self._chunks(again, span.start, span.start + span.size):
                 yield chunk
+
+    def _adopt(self, draft: Draft, path: Path) -> Stored:
+        draft.adopt(path)
+        stored = draft.seal()
+        self._publish(draft, self._path(stored.sha256), stored.size)
+        return stored
 
     def _finish(self, draft: Draft, rest: bytearray, size: int | None, md5: bytes | None) -> Stored:
         draft.write(rest)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from zaffre.errors import InvalidInput, NotFound, NotServed
+from zaffre.gateway import bodies
 from zaffre.gateway.answers import json_answer
 from zaffre.gateway.call import Call
 from zaffre.gateway.objects import edge_sends, sent_by_edge
@@ -45,7 +47,16 @@ MOST_UPLOADED = 10 * 1024 * 1024  # bytes, MLflow's limit of what its pages send
 
 
 class Artifacts:
-    def __init__(self, tracking: Tracking, models: RegisteredModels, blobs: Blobs, addresses: AddressBook) -> None:
+    def __init__(
+        self,
+        tracking: Tracking,
+        models: RegisteredModels,
+        blobs: Blobs,
+        addresses: AddressBook,
+        kept_bodies: Path | None = None,
+    ) -> None:
+        """`kept_bodies` is where the edge keeps large uploads; None where there is none."""
+        self._kept_bodies = kept_bodies
         self._at = addresses
         self._tracking = tracking
         self._models = models
@@ -154,12 +165,15 @@ class Artifacts:
 
     async def upload(self, call: Call) -> Response:
         place = writable(named_in(call))
-        declared = call.headers.get("content-length", "")
-        size = int(declared) if declared.isdigit() else None
+        at = place.account, place.container, place.path
         content = Content(content_type=call.headers.get("content-type") or OCTETS)
-        blob = await self._blobs.put(
-            place.account, place.container, place.path, call.chunks(), size=size, content=content, want_md5=False
-        )
+        file = bodies.kept(call, self._kept_bodies)
+        if file is not None:
+            blob = await self._blobs.put_kept(*at, file, content)
+        else:
+            declared = call.headers.get("content-length", "")
+            size = int(declared) if declared.isdigit() else None
+            blob = await self._blobs.put(*at, call.chunks(), size=size, content=content, want_md5=False)
         # Of what has arrived: whoever sent it can tell whether that is what they sent.
         return json_answer({}, headers={ARRIVED: blob.sha256})
 

@@ -66,7 +66,7 @@ def routes(
         **EvaluationDatasetHandlers(tracking).operations(),
         **GatewayRecords(gateway).operations(),
         **GatewayCalls(gateway).operations(),
-        **Artifacts(tracking, models, blobs, at).operations(),
+        **Artifacts(tracking, models, blobs, at, settings.kept_bodies).operations(),
         **DirectArtifactHandlers(settings, tracking, direct).operations(),
         "getServerInfo": (_server_info, "workspaces/read"),
         "getHealth": (_health, "workspaces/read"),
@@ -85,6 +85,7 @@ def routes(
                 handler=handler,
                 operation=one.operation,
                 action=action,
+                keeps_body=one.operation == "uploadArtifact",
             )
             for prefix in PREFIXES
             for path in _paths(one.path)
