@@ -38,6 +38,22 @@ REFUSED = {
         ),
         "a guardrail asks a judge within the server, and Zaffre runs none there (docs/gateway.md)",
     ),
+    **dict.fromkeys(
+        (
+            "createPromptOptimizationJob",
+            "getPromptOptimizationJob",
+            "searchPromptOptimizationJobs",
+            "cancelPromptOptimizationJob",
+            "deletePromptOptimizationJob",
+        ),
+        "the optimizer would run within the server; run mlflow.genai.optimize_prompts in a job instead",
+    ),
+    **dict.fromkeys(
+        ("listWorkspaces", "createWorkspace", "getWorkspace", "updateWorkspace", "deleteWorkspace"),
+        "a tracking URI of Zaffre names its workspace, and MLflow's clients are told that there are no others behind it",
+    ),
+    "createPromptlabRun": "Prompt Lab is a page of MLflow's own, which Zaffre does not serve",
+    "proxyToGateway": "it is for MLflow's former AI gateway, a server of its own; see docs/gateway.md for ours",
 }
 """Operations that are not served for a reason, and the reason; what is merely not built yet is not among them."""
 IN_PART = {
