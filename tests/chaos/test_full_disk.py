@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.chaos.clients import PatientServer, Tracking
 from tests.support.small_disk import SmallDisk, small_disk
+from tests.support.uploads import answer, kept, upload
 from tests.support.zaffre_server import Answer, eventually
 
 CLIENTS = 4
@@ -114,6 +116,24 @@ def test_writes_are_refused_reads_go_on_and_it_passes(disk: SmallDisk, server: P
     assert server.job_log("meanwhile") == "begun\n"
     assert server.put_job("after", "echo done").status == 201
     assert server.wait_for_job("after") == "Completed"
+
+
+def test_a_disk_that_fills_up_under_an_upload(disk: SmallDisk, server: PatientServer) -> None:
+    """The upload fitted when it began, so nginx keeps it, and is where the disk fails."""
+    path, half = f"/tracking{server.scope}/api/2.0/mlflow-artifacts/artifacts/full/b.bin", bytes(8_000_000)
+    with upload(server, path, 16_000_000, token=server.credentials["api_key"]) as connection:
+        connection.send(half)
+        eventually(lambda: kept(server), bool, what="a file of nginx's")
+        disk.fill()
+        with contextlib.suppress(ConnectionError):  # it need not read what it cannot keep
+            connection.send(half)
+        status, told, _ = answer(connection)
+    assert (status, told["error_code"]) == (507, "RESOURCE_EXHAUSTED") and "repeat" in told["message"]
+    eventually(lambda: kept(server), lambda found: not found, what="the half is gone")
+    assert server.request("GET", path).status == 404
+    disk.free()
+    assert server.request("PUT", path, half + half).status == 200
+    assert server.request("GET", path).body == half + half
 
 
 def _data() -> dict[str, object]:

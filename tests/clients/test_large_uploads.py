@@ -3,18 +3,12 @@ is sent, whoever gives up leaves nothing, and no client's word makes another fil
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import http.client
-import json
 import os
-import ssl
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.uploads import answer, kept, upload
 from tests.support.zaffre_server import ZaffreServer, eventually
 
 SIZE = 12_000_000
@@ -28,40 +22,6 @@ def place(server: ZaffreServer) -> str:
     return f"/tracking{server.scope}/api/2.0/mlflow-artifacts/artifacts/uploads/{os.urandom(8).hex()}"
 
 
-@contextlib.contextmanager
-def upload(
-    server: ZaffreServer,
-    path: str,
-    *,
-    size: int = SIZE,
-    token: str | None = None,
-    headers: dict[str, str] | None = None,
-) -> Iterator[http.client.HTTPSConnection]:
-    """A PUT whose head is sent. Without a token, nobody's."""
-    context = ssl.create_default_context(cafile=str(server.home / "bundle.pem"))
-    connection = http.client.HTTPSConnection("localhost", server.port, timeout=60, context=context)
-    try:
-        connection.putrequest("PUT", path)
-        given = {"Content-Length": str(size), **(headers or {})}
-        if token:
-            given["Authorization"] = f"Bearer {token}"
-        for name, value in given.items():
-            connection.putheader(name, value)
-        connection.endheaders()
-        yield connection
-    finally:
-        connection.close()
-
-
-def answer(connection: http.client.HTTPSConnection) -> tuple[int, dict[str, Any], str]:
-    found = connection.getresponse()
-    return found.status, json.loads(found.read()), found.headers.get("x-zf-sha256", "")
-
-
-def kept(server: ZaffreServer) -> list[Path]:
-    return list((server.home / "edge" / "tmp" / "body").iterdir())
-
-
 def stored(server: ZaffreServer, path: str) -> bytes | None:
     found = server.request("GET", path)
     return found.body if found.status == 200 else None
@@ -69,7 +29,7 @@ def stored(server: ZaffreServer, path: str) -> bytes | None:
 
 def test_the_edge_keeps_it_and_the_file_itself_is_adopted(server: ZaffreServer, place: str) -> None:
     key = server.credentials["api_key"]
-    with upload(server, place, token=key) as connection:
+    with upload(server, place, SIZE, token=key) as connection:
         connection.send(BODY[:HALF])
         (file,) = eventually(lambda: kept(server), bool, what="a file of nginx's")
         number = file.stat().st_ino
@@ -82,7 +42,7 @@ def test_the_edge_keeps_it_and_the_file_itself_is_adopted(server: ZaffreServer, 
     assert (there.stat().st_ino, there.stat().st_nlink, there.stat().st_mode & 0o777) == (number, 1, 0o400)
     assert stored(server, place) == BODY
     # The same bytes again, under another name: one object.
-    with upload(server, place + "-too", token=key) as connection:
+    with upload(server, place + "-too", SIZE, token=key) as connection:
         connection.send(BODY)
         assert answer(connection)[0] == 200
     assert there.stat().st_ino == number and stored(server, place + "-too") == BODY
@@ -96,7 +56,7 @@ def test_what_is_refused_is_refused_before_it_is_sent(
 ) -> None:
     token = server.credentials["api_key"] if mine else None
     path = place if code != 404 else place.replace("/workspaces/", "/workspaces/no-")
-    with upload(server, path, size=size, token=token) as connection:
+    with upload(server, path, size, token=token) as connection:
         status, body, _ = answer(connection)
     assert status == code and body["error_code"] and body["message"]
     assert not kept(server)
@@ -106,7 +66,7 @@ def test_what_is_refused_is_refused_before_it_is_sent(
 def test_no_client_names_the_file(server: ZaffreServer, place: str, size: int) -> None:
     for told in ("./tmp/body/0000000001", "0000000001", "/etc/passwd"):
         with upload(
-            server, place, size=size, token=server.credentials["api_key"], headers={"X-Zf-Body": told}
+            server, place, size, token=server.credentials["api_key"], headers={"X-Zf-Body": told}
         ) as connection:
             connection.send(BODY[:size])
             assert answer(connection)[::2] == (200, hashlib.sha256(BODY[:size]).hexdigest())
@@ -114,7 +74,7 @@ def test_no_client_names_the_file(server: ZaffreServer, place: str, size: int) -
 
 
 def test_with_a_token_that_may_end_meanwhile_it_goes_on_as_it_comes(server: ZaffreServer, place: str) -> None:
-    with upload(server, place, token=server.token()) as connection:
+    with upload(server, place, SIZE, token=server.token()) as connection:
         connection.send(BODY[:HALF])
         eventually(
             lambda: list((server.home / "objects" / "drafts").iterdir()), bool, what="the application's own file"
@@ -126,7 +86,7 @@ def test_with_a_token_that_may_end_meanwhile_it_goes_on_as_it_comes(server: Zaff
 
 
 def test_whoever_gives_up_leaves_nothing(server: ZaffreServer, place: str) -> None:
-    with upload(server, place, token=server.credentials["api_key"]) as connection:
+    with upload(server, place, SIZE, token=server.credentials["api_key"]) as connection:
         connection.send(BODY[:HALF])
         eventually(lambda: kept(server), bool, what="a file of nginx's")
     eventually(lambda: kept(server), lambda found: not found, what="the file is gone")
