@@ -52,3 +52,14 @@ def test_more_than_is_taken_is_refused_before_the_rest_is_read() -> None:
 def test_a_client_that_hangs_up_is_bad_input() -> None:
     with pytest.raises(InvalidInput, match="closed"):
         asyncio.run(_call(_piece(b"a", True), {"type": "http.disconnect"}).body_bytes())
+
+
+def test_headers_are_found_as_starlette_finds_them() -> None:
+    raw = ((b"host", b"a"), (b"x-two", b"first"), (b"x-two", b"second"), (b"x-letters", "ä".encode("latin-1")))
+    headers = _call(headers=raw).headers
+    assert headers["Host"] == headers.get("HOST") == "a" and "hOST" in headers and "x-none" not in headers
+    assert headers.get("x-two") == "first" and headers.getlist("x-two") == ["first", "second"]
+    assert headers["x-letters"] == "ä" and headers.get("x-none") is None and headers.get("x-none", "-") == "-"
+    assert list(headers.items()) == [(name.decode(), value.decode("latin-1")) for name, value in raw]
+    with pytest.raises(KeyError):
+        headers["x-none"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import parse_qsl
 
 import msgspec
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
@@ -23,6 +24,28 @@ BODY_LIMIT = 16 * 1024 * 1024
 NUL = rb"\u0000"
 
 
+class Fields(Headers):
+    """A request's headers, looked up by name: a request is asked for ten of them, and Starlette reads them all each time."""
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(raw=raw)
+        self._first = dict(reversed(raw))  # of several of a name, the first
+
+    def __getitem__(self, key: str) -> str:
+        return self._first[key.lower().encode("latin-1")].decode("latin-1")
+
+    def __contains__(self, key: Any) -> bool:
+        return isinstance(key, str) and key.lower().encode("latin-1") in self._first
+
+    @overload
+    def get(self, key: str, /) -> str | None: ...
+    @overload
+    def get(self, key: str, /, default: T) -> str | T: ...
+    def get(self, key: str, /, default: Any = None) -> Any:
+        found = self._first.get(key.lower().encode("latin-1"))
+        return default if found is None else found.decode("latin-1")
+
+
 class Call(Request):
     """A request plus what the handlers before have found out: its id, route, parameters, caller and workspace."""
 
@@ -37,7 +60,12 @@ class Call(Request):
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         self.raw_path = raw.split(b"?", 1)[0].decode("latin-1")
         self.params = {}
+        self._fields = Fields(scope["headers"])
         self._query: dict[str, str] | None = None
+
+    @property
+    def headers(self) -> Fields:
+        return self._fields
 
     @property
     def query(self) -> dict[str, str]:

@@ -11,25 +11,24 @@ import os
 import secrets
 import select
 import threading
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from zaffre.store.bells import Bells
-from zaffre.store.raw import fetch_raw
+from zaffre.store.raw import Statement
 
 PAUSE_S = 2.0
 _MOST = 7000  # bytes; PostgreSQL takes 8,000 a notification
 _CHANNEL = "zaffre_bells_"  # and the schema: its names are the database's
-_NOTIFY = "SELECT pg_notify(? || current_schema(), ?)"
+_NOTIFY = "SELECT pg_notify(? || current_schema(), payload) FROM unnest(?::text[]) AS payload"
 
 _log = logging.getLogger("zaffre.store")
 
 
 class OtherServers:
-    """`tell` inside a transaction, `listen` once for the life of the server."""
+    """`telling` for a transaction, `listen` once for the life of the server."""
 
     def __init__(self, engine: sa.Engine, bells: Bells) -> None:
         self._engine = engine
@@ -40,10 +39,9 @@ class OtherServers:
         self._woken, self._wake = os.pipe()
         self.listening = threading.Event()
 
-    def tell(self, conn: sa.Connection, bells: Iterable[tuple[str, str]]) -> None:
-        """Have the other servers ring these once the transaction of `conn` is committed."""
-        for payload in _packed(self._own, sorted(bells)):
-            fetch_raw(conn, _NOTIFY, (_CHANNEL, payload))
+    def telling(self, bells: set[tuple[str, str]]) -> Statement | None:
+        """What a transaction must say at its end to have the other servers ring these once it is committed."""
+        return (_NOTIFY, (_CHANNEL, _packed(self._own, sorted(bells)))) if bells else None
 
     def listen(self) -> None:
         self._thread = threading.Thread(target=self._run, name="zf-others", daemon=True)

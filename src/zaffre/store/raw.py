@@ -10,6 +10,11 @@ from typing import Any, cast
 import msgspec
 import sqlalchemy as sa
 
+Statement = tuple[str, tuple[Any, ...]]
+"""A query and its values."""
+Insert = tuple[str, Sequence[str], Sequence[tuple[Any, ...]]]
+"""As `insert_rows` takes it."""
+
 
 def run_raw(conn: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Execute a text with `?` for each value, once a row.
@@ -43,6 +48,26 @@ def insert_rows(conn: sa.Connection, statement: str, types: Sequence[str], rows:
     _insert_columns(conn, statement, types, rows)
 
 
+def insert_all(conn: sa.Connection, inserts: Sequence[Insert], last: Statement | None = None) -> None:
+    """Several of those, each with its `types` and `rows`, and a query behind them; on PostgreSQL as one statement."""
+    if conn.dialect.name == "sqlite" or (len(inserts) == 1 and last is None):
+        for statement, types, rows in inserts:
+            insert_rows(conn, statement, types, rows)
+        if last is not None:
+            fetch_raw(conn, *last)
+        return
+    texts, values = [], []
+    for index, (statement, types, rows) in enumerate(inserts):
+        text, columns = _unnested(statement, types, rows)
+        texts.append(f"i{index} AS ({text})")
+        values += columns
+    query, rest = last or ("SELECT", ())
+    if texts or last is not None:
+        before = f"WITH {', '.join(texts)} " if texts else ""
+        with _postgres(conn) as driver:
+            driver.execute(f"{before}{query.replace('?', '%s')}", (*values, *rest))
+
+
 def returned_rows(
     conn: sa.Connection, statement: str, types: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> list[Any]:
@@ -53,12 +78,17 @@ def returned_rows(
 def _insert_columns(
     conn: sa.Connection, statement: str, types: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> list[Any]:
+    with _postgres(conn) as driver:
+        cursor = driver.execute(*_unnested(statement, types, rows))
+        return cursor.fetchall() if cursor.description else []
+
+
+def _unnested(statement: str, types: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> tuple[str, list[str]]:
+    """The statement with its columns as parameters, and those."""
     before, _, after = statement.partition("VALUES")
     columns = ", ".join(f"%s::{type_}[]" for type_ in types)
-    values = tuple(_array(type_, column) for type_, column in zip(types, zip(*rows, strict=True), strict=True))
-    with _postgres(conn) as driver:
-        cursor = driver.execute(f"{before}SELECT * FROM unnest({columns}){after}", values)
-        return cursor.fetchall() if cursor.description else []
+    values = [_array(type_, column) for type_, column in zip(types, zip(*rows, strict=True), strict=True)]
+    return f"{before}SELECT * FROM unnest({columns}){after}", values
 
 
 def _array(type_: str, column: Sequence[Any]) -> str:

@@ -19,6 +19,8 @@ I = TypeVar("I")  # noqa: E741  what is handed over
 R = TypeVar("R")  # what comes of it
 MOST = 512
 """In one unit: enough to make the commit's share small, few enough to keep those behind it from waiting."""
+TURNS = 3
+"""Of the loop, between two units: whom the last one answered is told, and who waits in the sockets is read."""
 
 
 class Together(Generic[I, R]):
@@ -57,8 +59,9 @@ class Together(Generic[I, R]):
                     break
             return self._work(unit, [item for item, _ in taken])
 
-        # Whoever else has asked by now is heard first, so that more goes into one unit.
-        await asyncio.sleep(0)
+        # Whoever has asked by now is heard first, so that more goes into one unit.
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
         try:
             results = await self._database.write(work)
         except Exception as error:  # noqa: BLE001  it belongs to those who wait

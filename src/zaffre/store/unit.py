@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from zaffre.store.raw import insert_rows
+from zaffre.store.raw import Statement, insert_all
 
 _AUDIT = 'INSERT INTO "audit" ("at", "who", "action", "target", "outcome", "source", "request_id", "detail") VALUES'
 _AUDIT_TYPES = ("bigint", *("text",) * 7)
@@ -54,12 +54,10 @@ class Unit:
         self._events.append((self.now, scope, topic, key, encode(data or {})))
         self.ring(topic, key)
 
-    def finish(self) -> None:
-        """Write what was recorded and emitted, at the end of the unit: all of a kind in one statement."""
-        if self._audit:
-            insert_rows(self.conn, _AUDIT, _AUDIT_TYPES, self._audit)
-        if self._events:
-            insert_rows(self.conn, _EVENTS, _EVENT_TYPES, self._events)
+    def finish(self, last: Statement | None = None) -> None:
+        """Write what was recorded and emitted, at the end of the unit, and run `last`: all in one statement where that is possible."""
+        recorded = ((_AUDIT, _AUDIT_TYPES, self._audit), (_EVENTS, _EVENT_TYPES, self._events))
+        insert_all(self.conn, [one for one in recorded if one[2]], last)
 
     def ring(self, topic: str, key: str = "") -> None:
         """Wake whoever listens to `topic`, after the commit. A bell carries no truth: the listener reads the store."""
