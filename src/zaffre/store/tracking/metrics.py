@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from zaffre.store import tables
-from zaffre.store.raw import fetch_of, fetch_raw, insert_rows
+from zaffre.store.raw import fetch_of, fetch_raw, insert_rows, run_raw
 from zaffre.store.tracking.records import ModelPoint, PlainPoint, Point
 from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Unit
@@ -62,7 +62,7 @@ _BEHIND = f" AND ({_ORDER}) > (?, ?, ?, ?)"
 _NOWHERE: tuple[None, ...] = (None,) * 8
 _SERIES = operator.itemgetter(0, 1)
 _MANY = 100
-"""Points, from which on it pays to try without `ON CONFLICT`, for a savepoint's two ways to PostgreSQL."""
+"""Points, from which on it pays to try without `ON CONFLICT`, for a savepoint's way to PostgreSQL."""
 
 _Row = tuple[int, str, int, int, float, bool, str, str]
 Place = tuple[int, int, float, bool]
@@ -165,11 +165,11 @@ def _add(conn: sa.Connection, rows: list[_Row]) -> None:
     PostgreSQL takes half as long again for a row that may be there, so many are first tried as if none were.
     """
     if conn.dialect.name == "postgresql" and len(rows) >= _MANY:
+        run_raw(conn, "SAVEPOINT many", [()])
         try:
-            with conn.begin_nested():
-                insert_rows(conn, _INSERT_NEW, _TYPES, list(dict.fromkeys(rows)))
-        except sa.exc.IntegrityError:
-            pass  # some were sent before
+            insert_rows(conn, _INSERT_NEW, _TYPES, list(dict.fromkeys(rows)))
+        except sa.exc.IntegrityError:  # some were sent before
+            run_raw(conn, "ROLLBACK TO SAVEPOINT many", [()])
         else:
             return
     insert_rows(conn, _INSERT, _TYPES, rows)
