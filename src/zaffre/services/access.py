@@ -26,6 +26,7 @@ _RUN_ALLOWED = (
     "workspaces/experiments/",
     "workspaces/gateway/invoke",
     "workspaces/jobs/cancel",
+    "workspaces/mcpservers/",
     "workspaces/models/",
     "workspaces/onlineEndpoints/deployments/getLogs",
     "workspaces/onlineEndpoints/score",

@@ -21,6 +21,14 @@ from zaffre.store.gateway_tables import (
     gateway_secrets,
     gateway_tags,
 )
+from zaffre.store.mcp_tables import (
+    mcp_endpoints,
+    mcp_server_aliases,
+    mcp_server_tags,
+    mcp_server_versions,
+    mcp_servers,
+    mcp_version_tags,
+)
 from zaffre.store.quality_tables import issues, online_scoring_configs, scorer_versions, scorers
 from zaffre.store.review_tables import (
     label_schemas,
@@ -48,6 +56,12 @@ __all__ = [
     "gateway_tags",
     "issues",
     "label_schemas",
+    "mcp_endpoints",
+    "mcp_server_aliases",
+    "mcp_server_tags",
+    "mcp_server_versions",
+    "mcp_servers",
+    "mcp_version_tags",
     "metadata",
     "online_scoring_configs",
     "review_queue_items",

@@ -18,6 +18,7 @@ from zaffre.protocols.mlflow.graphql import GraphQL
 from zaffre.protocols.mlflow.issues import IssueHandlers
 from zaffre.protocols.mlflow.label_schemas import LabelSchemaHandlers
 from zaffre.protocols.mlflow.logged_models import LoggedModels
+from zaffre.protocols.mlflow.mcp_servers import McpServerHandlers
 from zaffre.protocols.mlflow.old_traces import OldTraces
 from zaffre.protocols.mlflow.registry import Registry
 from zaffre.protocols.mlflow.review_queues import ReviewQueueHandlers
@@ -61,6 +62,7 @@ def routes(
         **ReviewQueueHandlers(tracking).operations(),
         **ScorerHandlers(tracking).operations(),
         **IssueHandlers(tracking).operations(),
+        **McpServerHandlers(tracking).operations(),
         **Registry(models, at).operations(),
         **WebhookHandlers(webhooks).operations(),
         **EvaluationDatasetHandlers(tracking).operations(),
@@ -94,8 +96,9 @@ def routes(
 
 
 def _paths(path: str) -> tuple[str, ...]:
-    """MLflow's own pages ask for the same operations below another name."""
-    return (path, path.replace(API, AJAX, 1)) if path.startswith(API) else (path,)
+    """MLflow's own pages ask for the same operations below another name. An MCP server's holds a slash, which is written as it is, too."""
+    paths = (path, path.replace("/{name}", "/{namespace}/{slug}", 1)) if "/mcp-servers/{name}" in path else (path,)
+    return tuple(one for way in paths for one in ((way, way.replace(API, AJAX, 1)) if way.startswith(API) else (way,)))
 
 
 async def _health(_call: Call) -> Response:

@@ -60,6 +60,7 @@ class Grammar:
     entities: frozenset[str]
     others: dict[str, tuple[str, str]] = field(default_factory=dict)  # what attributes are another name for
     regular: bool = False  # whether texts are compared with regular expressions
+    ordered: frozenset[str] = frozenset()  # texts that may be more or less than another, and are no patterns
 
 
 RUNS = Grammar(
@@ -113,6 +114,23 @@ TRACES = Grammar(
 )
 ISSUES = Grammar(
     attributes={name: name for name in ("status", "source_run_id")}, numbers=frozenset(), entities=frozenset()
+)
+_TIMES = {name: name for name in ("created_at", "last_updated_at")}
+MCP_SERVERS = Grammar(
+    attributes={**{name: name for name in ("name", "display_name", "status", "has_access_endpoints")}, **_TIMES},
+    numbers=frozenset(_TIMES),
+    entities=frozenset({"tag"}),
+)
+MCP_VERSIONS = Grammar(
+    attributes={**{name: name for name in ("name", "version", "status")}, **_TIMES},
+    numbers=frozenset(_TIMES),
+    entities=frozenset(),
+    ordered=frozenset({"version"}),
+)
+MCP_ENDPOINTS = Grammar(
+    attributes={**{name: name for name in ("id", "server_name", "transport_type", "status")}, **_TIMES},
+    numbers=frozenset(_TIMES),
+    entities=frozenset(),
 )
 _ONLY_SEARCHED = frozenset({"span", "feedback", "expectation", "issue"})
 MODEL_VERSIONS = Grammar(
@@ -199,6 +217,8 @@ def _comparison(tokens: list[_Token], grammar: Grammar) -> Condition:
     takes: tuple[str, ...] = _NUMBERS if numeric else _TEXTS
     if entity in ("attribute", "dataset", "span", "span_attribute") and not numeric:
         takes += _LISTS
+    if entity == "attribute" and key in grammar.ordered:
+        takes = _NUMBERS
     if grammar.regular and not numeric:
         takes += ("RLIKE",)
     if entity in _JUDGED:

@@ -111,15 +111,13 @@ class Issues:
     ) -> tuple[list[Issue], str | None]:
         """A page of issues, the gravest first; `counted` with the number of traces they were found in."""
         conditions = filters.parse(filter_, filters.ISSUES)
-        after = paging.place(token) if token else None
 
         def work(conn: sa.Connection) -> tuple[list[Issue], str | None]:
-            try:
-                rows = store.search(conn, scope, experiment_id, conditions, after, limit + 1, counted=counted)
-            except ValueError:
-                raise paging.bad_token(token or "") from None
-            following = paging.token(rows[limit - 1][1]) if len(rows) > limit else None
-            return [one for one, _ in rows[:limit]], following
+            return paging.found(
+                token,
+                limit,
+                lambda after, most: store.search(conn, scope, experiment_id, conditions, after, most, counted=counted),
+            )
 
         return await self._database.read(work)
 

@@ -71,3 +71,18 @@ def behind(text: str | None) -> tuple[int, str] | None:
 def cut(rows: Sequence[T], limit: int, last: Callable[[T], tuple[int, str]]) -> tuple[list[T], str | None]:
     """A page of rows that the database has sorted, one more of which were asked for than it holds, and the next token."""
     return list(rows[:limit]), token(last(rows[limit - 1])) if len(rows) > limit else None
+
+
+def found(
+    text: str | None, limit: int, search: Callable[[list[Any] | None, int], Sequence[tuple[T, list[Any]]]]
+) -> tuple[list[T], str | None]:
+    """A page of what `search` finds from behind a place on, each with its own place, and the token of the next page.
+
+    Raises InvalidInput for a token that does not fit.
+    """
+    try:
+        rows = search(place(text) if text else None, limit + 1)
+    except ValueError:
+        raise bad_token(text or "") from None
+    following = token(rows[limit - 1][1]) if len(rows) > limit else None
+    return [one for one, _ in rows[:limit]], following

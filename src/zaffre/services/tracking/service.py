@@ -10,6 +10,8 @@ from zaffre.services.tracking.experiments import ACTIVE, Experiments
 from zaffre.services.tracking.issues import Issues
 from zaffre.services.tracking.label_schemas import LabelSchemas
 from zaffre.services.tracking.logged_models import LoggedModels
+from zaffre.services.tracking.mcp_endpoints import McpEndpoints
+from zaffre.services.tracking.mcp_servers import McpServers
 from zaffre.services.tracking.review_queues import ReviewQueues
 from zaffre.services.tracking.runs import Runs
 from zaffre.services.tracking.scorers import Scorers
@@ -40,6 +42,8 @@ class Tracking:
         self.review_queues = ReviewQueues(database, self.experiments)
         self.scorers = Scorers(database, self.experiments)
         self.issues = Issues(database, self.experiments)
+        self.mcp_servers = McpServers(database)
+        self.mcp_endpoints = McpEndpoints(database)
 
     def ensure_experiment(self, unit: Unit, scope: str, name: str) -> Experiment:
         """The active experiment of that name, made if there is none. Raises Conflict when it is deleted."""
