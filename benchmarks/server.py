@@ -124,18 +124,26 @@ class Server:
             connection.close()
 
 
+RESTED_S = 60.0
+"""nginx closes a connection that was not used for 75 seconds; a peer's round may take longer."""
+
+
 class Client:
-    """Requests over one connection that stays open."""
+    """Requests over one connection that stays open, or is opened again after a long rest."""
 
     def __init__(self, connection: http.client.HTTPConnection, headers: dict[str, str]) -> None:
         self._connection = connection
         self._headers = headers
+        self._used = time.monotonic()
 
     def raw(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
         """Status and body. The owner's key is sent unless `headers` are given."""
+        if time.monotonic() - self._used > RESTED_S:
+            self._connection.close()
         self._connection.request(method, path, body, self._headers if headers is None else headers)
+        self._used = time.monotonic()
         answer = self._connection.getresponse()
         return answer.status, answer.read()
 
