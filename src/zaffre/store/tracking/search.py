@@ -69,17 +69,14 @@ def search(
     keys, joins = _order(orders)
     if after is not None and not fits_all(keys, after):
         raise ValueError("the place belongs to another order")
-    where = [
-        _t.c.scope == scope,
-        _t.c.experiment.in_(experiments),
-        _t.c.lifecycle.in_(lifecycles),
-        *(_where(conn, condition) for condition in conditions),
-    ]
+    within = (_t.c.scope == scope, _t.c.experiment.in_(experiments))
+    where = [_t.c.lifecycle.in_(lifecycles), *(_where(conn, condition) for condition in conditions)]
     found: list[tuple[RunHead, list[Any]]] = []
     few = _few(conn, experiments, conditions)
     if few is not None:
         where.append(few)
-    for part in _parts(experiments if few is None else (), orders, keys, joins, after):
+    along = experiments[0] if few is None and len(experiments) == 1 else None
+    for part in _parts(within, along, orders, keys, joins, after):
         query = part.select(after).where(*where).limit(limit - len(found))
         rows = conn.execute(query).all()
         found += [(head_of(row), [*part.fixed, *row[len(HEAD) :]]) for row in rows]
@@ -107,29 +104,32 @@ class _Part:
 
 
 def _parts(
-    experiments: Sequence[int],
+    within: tuple[sa.ColumnElement[bool], ...],
+    experiment: int | None,
     orders: Sequence[Order],
     keys: list[Key],
     joins: Sequence[tuple[Any, str]],
     after: Sequence[Any] | None,
 ) -> Iterator[_Part]:
-    """The result, part after part; all in one, in general.
+    """The result, part after part; all in one, in general: of the runs that are `within`.
 
-    Of one experiment in the order of a metric, the runs that have it are read along its index, so that a page costs the
+    Of one `experiment` in the order of a metric, the runs that have it are read along its index, so that a page costs the
     same among a hundred thousand as among a hundred. Behind them come those with NaN, then those without.
     """
     runs = sa.join(_t, _e, _e.c.pk == _t.c.experiment)
-    if not (orders and orders[0].entity == "metric" and len(experiments) == 1):
-        yield _Part(_joined(runs, joins), (), (), keys)
+    if experiment is None or not orders or orders[0].entity != "metric":
+        yield _Part(_joined(runs, joins), within, (), keys)
         return
     (metric, key), *others = joins
     along = _joined(sa.join(metric, _t, _t.c.pk == metric.c.run).join(_e, _e.c.pk == _t.c.experiment), others)
-    here = (metric.c.experiment == experiments[0], metric.c.key == key)
+    # Nothing is said of the runs' own experiment and workspace, which follow: without statistics, as of new rows, PostgreSQL would
+    # look for each of them among all there are.
+    here = (metric.c.experiment == experiment, metric.c.key == key)
     _, (_, down), *rest = keys
     parts = (
         _Part(along, (*here, metric.c.is_nan.is_(sa.false())), (0,), [(metric.c.value, down), *rest]),
         _Part(along, (*here, metric.c.is_nan.is_(sa.true())), (1, 0.0), rest),
-        _Part(_joined(runs, joins), (metric.c.run.is_(None),), (2, 0.0), rest),
+        _Part(_joined(runs, joins), (*within, metric.c.run.is_(None)), (2, 0.0), rest),
     )
     yield from (part for part in parts if after is None or part.fixed[0] >= after[0])
 
