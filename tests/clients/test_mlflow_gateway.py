@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from mlflow.entities import FallbackConfig, GatewayEndpointModelConfig, RoutingS
 from mlflow.entities.gateway_endpoint import FallbackStrategy, GatewayModelLinkageType
 from mlflow.exceptions import MlflowException
 
+from tests.support.mlflow_flow import run_script
 from tests.support.mlflow_server import OWNER, MlflowServer
 from tests.support.model_provider import USAGE, ModelProvider
 
@@ -284,19 +284,9 @@ def test_only_providers_and_hosts_that_were_named_are_asked(gateway: Gateway, ba
 def test_a_judge_asks_an_endpoint(house: MlflowServer, provider: ModelProvider, newest_mlflow: Path) -> None:
     """MLflow sends its judges with a user and a password, never with its token."""
     told = {"MLFLOW_TRACKING_URI": house.uri, "MLFLOW_TRACKING_USERNAME": "token"}
-    told |= {"MLFLOW_TRACKING_PASSWORD": house.token, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": "/usr/bin:/bin"}
+    told |= {"MLFLOW_TRACKING_PASSWORD": house.token, "PATH": "/usr/bin:/bin", "HOME": str(house.settings.home)}
     script = Path(__file__).parent / "scripts" / "mlflow_judge.py"
-    done = subprocess.run(
-        [str(newest_mlflow), "-P", str(script), provider.base],
-        env={**told, "HOME": str(house.settings.home)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-6000:]
-    line = next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))
-    found = json.loads(line.removeprefix("FOUND "))
+    found = run_script(newest_mlflow, script, told, provider.base)
     assert (found["value"], found["rationale"], found["again"]) == ("yes", "it is kind", "gateway:/judging")
     assert found["bound"] == ["kind"] and found["traces"] == ["OK"]
 

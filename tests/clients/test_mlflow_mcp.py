@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +10,17 @@ import pytest
 import requests
 
 from tests.support import mlflow_peer
-from tests.support.mlflow_flow import flow
+from tests.support.mlflow_flow import flow, run_script
 from tests.support.zaffre_server import ZaffreServer
 
 SCRIPT = Path(__file__).parent / "scripts" / "mlflow_mcp.py"
 
 
-def _on_mlflows_own(python: Path, folder: Path) -> dict[str, Any]:
-    variables = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with mlflow_peer.serving(python, folder) as uri:
-        done = subprocess.run(
-            [str(python), "-P", str(SCRIPT)],
-            env={**variables, "MLFLOW_TRACKING_URI": uri},
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr[-6000:]
-    line = next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))
-    found: dict[str, Any] = json.loads(line.removeprefix("FOUND "))
-    return found
-
-
 def test_it_is_as_mlflows_own(client_environment: ZaffreServer, newest_mlflow: Path, tmp_path: Path) -> None:
     uri = client_environment.variables["MLFLOW_TRACKING_URI"]
     ours = flow(newest_mlflow, client_environment, "mcp", uri, script=SCRIPT)
-    theirs = _on_mlflows_own(newest_mlflow, tmp_path)
+    with mlflow_peer.serving(newest_mlflow, tmp_path) as peer:
+        theirs = run_script(newest_mlflow, SCRIPT, {**os.environ, "MLFLOW_TRACKING_URI": peer})
     for part, answers in theirs.items():
         if not isinstance(answers, dict):
             continue

@@ -19,11 +19,19 @@ def flow(
     variables = {**server.variables, "MLFLOW_TRACKING_URI": uri, "PATH": "/usr/bin:/bin", "HOME": str(server.home)}
     if uri.startswith("azureml:"):
         del variables["MLFLOW_TRACKING_TOKEN"]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    return run_script(
+        python, script, {**variables, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}, name, *others, cwd=server.home
+    )
+
+
+def run_script(
+    python: Path, script: Path, variables: dict[str, str], *arguments: str, cwd: Path | None = None
+) -> dict[str, Any]:
+    """What the script found: it prints `FOUND {…}`."""
     done = subprocess.run(
-        [str(python), "-P", str(script), name, *others],
-        env={**variables, **quiet},
-        cwd=server.home,
+        [str(python), "-P", str(script), *arguments],
+        env={**variables, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=400,

@@ -280,17 +280,16 @@ class Runs:
         """A page of runs with what was logged to them; the newest first where nothing else is asked."""
         conditions = [_in_our_words(one) for one in filters.parse(filter_, filters.RUNS)]
         orders = filters.parse_order(order_by, filters.RUNS)
-        after = paging.place(token) if token else None
 
         def work(conn: sa.Connection) -> tuple[list[Run], str | None]:
             found = [experiment_store.find(conn, scope, id_) for id_ in dict.fromkeys(experiment_ids)]
             keys = [one.pk for one in found if one is not None]
-            try:
-                rows = search.search(conn, scope, keys, lifecycles, conditions, orders, after, limit + 1)
-            except ValueError:
-                raise paging.bad_token(token or "") from None
-            following = paging.token(rows[limit - 1][1]) if len(rows) > limit else None
-            return store.with_data(conn, [head for head, _ in rows[:limit]]), following
+            heads, following = paging.found(
+                token,
+                limit,
+                lambda after, most: search.search(conn, scope, keys, lifecycles, conditions, orders, after, most),
+            )
+            return store.with_data(conn, heads), following
 
         return await self._database.read(work)
 

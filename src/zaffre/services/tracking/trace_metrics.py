@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
@@ -77,15 +77,12 @@ class TraceMetrics:
     async def query(self, scope: str, asked: Asked, token: str | None, limit: int) -> tuple[list[Group], str | None]:
         """A page of groups, in the order of their dimensions. Raises InvalidInput for what goes with no other."""
         check(asked)
-        after = paging.place(token) if token else None
 
         def work(conn: sa.Connection) -> tuple[list[Group], str | None]:
-            try:
-                found = store.groups(conn, scope, asked, after, limit + 1)
-            except ValueError:
-                raise paging.bad_token(token or "") from None
-            following = paging.token(found[limit - 1].place) if len(found) > limit else None
-            return found[:limit], following
+            def groups(after: list[Any] | None, most: int) -> list[tuple[Group, list[Any]]]:
+                return [(one, one.place) for one in store.groups(conn, scope, asked, after, most)]
+
+            return paging.found(token, limit, groups)
 
         return await self._database.read(work)
 

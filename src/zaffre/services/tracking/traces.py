@@ -164,15 +164,13 @@ class Traces:
                 raise InvalidInput(
                     f"Field 'order_by': traces are not ordered by {one.entity} '{one.key}'.", target="order_by"
                 )
-        after = paging.place(token) if token else None
 
         def work(conn: sa.Connection) -> tuple[list[Trace], str | None]:
-            try:
-                rows = trace_search.search(conn, scope, experiment_ids, conditions, orders, after, limit + 1)
-            except ValueError:
-                raise paging.bad_token(token or "") from None
-            following = paging.token(rows[limit - 1][1]) if len(rows) > limit else None
-            return [trace for trace, _ in rows[:limit]], following
+            return paging.found(
+                token,
+                limit,
+                lambda after, most: trace_search.search(conn, scope, experiment_ids, conditions, orders, after, most),
+            )
 
         return await self._database.read(work)
 
