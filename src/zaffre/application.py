@@ -47,7 +47,7 @@ from zaffre.execution.data.sources import Source
 from zaffre.execution.data.stores import open_store, probe
 from zaffre.execution.environments.spec import EnvironmentSpec, curated_names, curated_version, resolve
 from zaffre.execution.executors.local import LocalExecutor
-from zaffre.gateway import no_edge, no_studio
+from zaffre.gateway import bodies, no_edge, no_studio
 from zaffre.gateway.answers import arm_error
 from zaffre.gateway.app import Gateway
 from zaffre.gateway.call import Call
@@ -348,6 +348,8 @@ class Application:
 
     async def _keeps(self, call: Call, size: int) -> bool:
         """Whether the edge keeps the body of an upload as a file: not where that could not be adopted, or would not fit."""
+        if size > bodies.LARGEST:
+            return False
         try:
             one_disk = self.settings.edge_folder.stat().st_dev == self.settings.objects.stat().st_dev
             await asyncio.to_thread(self._objects.ensure_space, size)

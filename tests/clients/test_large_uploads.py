@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 
 import pytest
 
 from tests.support.uploads import answer, kept, upload
 from tests.support.zaffre_server import ZaffreServer, eventually
+from zaffre.gateway import bodies
 
 SIZE = 12_000_000
 BODY = os.urandom(SIZE)
@@ -83,6 +85,19 @@ def test_with_a_token_that_may_end_meanwhile_it_goes_on_as_it_comes(server: Zaff
         connection.send(BODY[HALF:])
         assert answer(connection)[0] == 200
     assert stored(server, place) == BODY
+
+
+def test_what_would_be_hashed_for_minutes_is_hashed_as_it_comes(server: ZaffreServer, place: str) -> None:
+    size = 2 * bodies.LARGEST
+    if shutil.disk_usage(server.home).free < size:
+        pytest.skip("the disk would be full before")
+    with upload(server, place, size, token=server.credentials["api_key"]) as connection:
+        connection.send(BODY)
+        eventually(
+            lambda: list((server.home / "objects" / "drafts").iterdir()), bool, what="the application's own file"
+        )
+        assert not kept(server)
+    eventually(lambda: list((server.home / "objects" / "drafts").iterdir()), lambda found: not found, what="it is gone")
 
 
 def test_whoever_gives_up_leaves_nothing(server: ZaffreServer, place: str) -> None:

@@ -14,6 +14,9 @@ from zaffre.gateway.call import Call
 
 KEPT = "x-zf-body"  # the edge sets it in every request, whatever a client has sent
 TARGET, LENGTH = "x-zf-target", "x-zf-length"
+LARGEST = 8 * 1024**3
+"""Bytes. A file is hashed when the last of it has come, and meanwhile the client waits: MLflow's for two minutes, which must do on a slow
+disk. What is larger goes through the application, which hashes it as it comes."""
 _NAME = re.compile(r"[0-9]{10,20}")
 
 
