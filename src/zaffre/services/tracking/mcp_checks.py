@@ -93,7 +93,7 @@ def length(given: str | None, field: str, most: int, *, empty: bool = True) -> N
         raise refused(field, f"'{field}' exceeds the maximum length of {most} characters")
 
 
-def transition(held: str, wanted: str) -> None:
+def may_follow(held: str, wanted: str) -> None:
     if wanted not in _FOLLOWS[held]:
         raise refused(
             "status",

@@ -206,7 +206,7 @@ class McpServers:
             server = _held(unit, scope, name)
             held = _live(unit.conn, server, name, number)
             if "status" in values:
-                mcp_checks.transition(held.status, values["status"])
+                mcp_checks.may_follow(held.status, values["status"])
             store.update_version(unit, held.pk, actor.name, **values)
             self._settle(unit, server, held, values.get("status"))
             _record(unit, actor, "write", scope, f"{name}/versions/{number}")
@@ -224,7 +224,7 @@ class McpServers:
             held = store.version(unit.conn, server, number)
             if held is None:
                 raise _no_version(name, number)
-            mcp_checks.transition(held.status, DELETED)
+            mcp_checks.may_follow(held.status, DELETED)
             store.update_version(unit, held.pk, actor.name, status=DELETED)
             self._settle(unit, server, held, DELETED)
             _record(unit, actor, "delete", scope, f"{name}/versions/{number}")
