@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PatientServer]:
     made.destroy()
 
 
+@contextlib.contextmanager
+def _half_sent(server: PatientServer, path: str) -> Iterator[http.client.HTTPSConnection]:
+    with upload(server, path, len(BODY), token=server.credentials["api_key"]) as connection:
+        connection.send(BODY[:HALF])
+        eventually(lambda: kept(server), bool, what="a file of nginx's")
+        yield connection
+
+
 def _address(server: PatientServer, name: str) -> str:
     return f"/tracking{server.scope}/api/2.0/mlflow-artifacts/artifacts/kills/{name}"
 
@@ -34,9 +44,7 @@ def _drafts(server: PatientServer) -> list[Path]:
 
 def test_an_upload_outlives_the_application(server: PatientServer) -> None:
     path = _address(server, "outlives")
-    with upload(server, path, len(BODY), token=server.credentials["api_key"]) as connection:
-        connection.send(BODY[:HALF])
-        eventually(lambda: kept(server), bool, what="a file of nginx's")
+    with _half_sent(server, path) as connection:
         kill(server, "application")
         connection.send(BODY[HALF:])
         status, told, _ = answer(connection)
@@ -47,9 +55,7 @@ def test_an_upload_outlives_the_application(server: PatientServer) -> None:
 
 def test_an_upload_that_ended_with_nginx_is_sent_again(server: PatientServer) -> None:
     path = _address(server, "again")
-    with upload(server, path, len(BODY), token=server.credentials["api_key"]) as connection:
-        connection.send(BODY[:HALF])
-        eventually(lambda: kept(server), bool, what="a file of nginx's")
+    with _half_sent(server, path):
         kill(server, "nginx")
     assert server.request("GET", path).status == 404
     assert server.request("PUT", path, BODY).status == 200

@@ -108,7 +108,7 @@ class Gateway:
                 return False
             await self._authenticate(call)
             await self._find_workspace(call)
-            access.authorize(call.principal, call.route.action, call.workspace.id)
+            _check_access(call)
         except ZaffreError:
             return False
         return call.principal.run is not None or _is_key(_token(call))
@@ -171,11 +171,8 @@ class Gateway:
     async def _authorize(self, call: Call) -> Response | None:
         if call.route.access is not Access.TOKEN:
             return None
-        workspace = getattr(call, "workspace", None)
         try:
-            access.authorize(
-                call.principal, call.route.action or call.route.operation, workspace.id if workspace else None
-            )
+            _check_access(call)
         except ZaffreError:
             action, target = call.route.action or call.route.operation, call.raw_path
             await self._database.write(lambda unit: unit.audit(call.actor, action, target, outcome="denied"))
@@ -214,6 +211,11 @@ class Gateway:
                     "who": principal.name if principal else "",
                 },
             )
+
+
+def _check_access(call: Call) -> None:
+    workspace = getattr(call, "workspace", None)
+    access.authorize(call.principal, call.route.action or call.route.operation, workspace.id if workspace else None)
 
 
 def _token(call: Call) -> str:

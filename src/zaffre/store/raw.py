@@ -45,7 +45,7 @@ def insert_rows(conn: sa.Connection, statement: str, types: Sequence[str], rows:
         before, word, after = statement.partition("VALUES")
         run_raw(conn, f"{before}{word} ({', '.join('?' * len(types))}){after}", rows)
         return
-    _insert_columns(conn, statement, types, rows)
+    returned_rows(conn, statement, types, rows)
 
 
 def insert_all(conn: sa.Connection, inserts: Sequence[Insert], last: Statement | None = None) -> None:
@@ -72,12 +72,6 @@ def returned_rows(
     conn: sa.Connection, statement: str, types: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> list[Any]:
     """The same on PostgreSQL for a statement that ends with `RETURNING`: what it returns, in no order."""
-    return _insert_columns(conn, statement, types, rows)
-
-
-def _insert_columns(
-    conn: sa.Connection, statement: str, types: Sequence[str], rows: Sequence[tuple[Any, ...]]
-) -> list[Any]:
     with _postgres(conn) as driver:
         cursor = driver.execute(*_unnested(statement, types, rows))
         return cursor.fetchall() if cursor.description else []

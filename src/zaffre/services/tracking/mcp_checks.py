@@ -12,11 +12,11 @@ import msgspec
 
 from zaffre.errors import InvalidInput, refused
 from zaffre.services.tracking import filters
+from zaffre.store.tracking.mcp_servers import ACTIVE, DELETED
 
-DRAFT, ACTIVE, DEPRECATED, DELETED = "draft", "active", "deprecated", "deleted"
+DRAFT, DEPRECATED = "draft", "deprecated"
 STATUSES = (DRAFT, ACTIVE, DEPRECATED, DELETED)
 TRANSPORTS = ("streamable-http", "sse")
-LATEST = "latest"
 MOST_IN_NAME, MOST_IN_KEY, MOST_IN_VALUE, MOST_IN_SOURCE, MOST_IN_URL = 256, 250, 5000, 512, 2048
 MOST_ICONS, MOST_TOOLS = 100, 1000
 _FOLLOWS = {DRAFT: (ACTIVE, DELETED), ACTIVE: (DEPRECATED, DRAFT), DEPRECATED: (ACTIVE, DELETED), DELETED: ()}

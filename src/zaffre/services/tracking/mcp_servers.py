@@ -13,14 +13,14 @@ import sqlalchemy as sa
 
 from zaffre.errors import Conflict, InvalidInput, NotFound, refused
 from zaffre.services.tracking import filters, mcp_checks, paging
-from zaffre.services.tracking.mcp_checks import ACTIVE, DELETED, DRAFT, LATEST
+from zaffre.services.tracking.mcp_checks import DRAFT
 from zaffre.services.tracking.semantic_versions import precedence
 from zaffre.store.database import Database
 from zaffre.store.tracking import mcp_endpoints as endpoint_store
 from zaffre.store.tracking import mcp_servers as store
 from zaffre.store.tracking.conditions import Condition
-from zaffre.store.tracking.mcp_endpoints import Endpoint
-from zaffre.store.tracking.mcp_servers import Server, Version
+from zaffre.store.tracking.mcp_endpoints import LATEST, Endpoint
+from zaffre.store.tracking.mcp_servers import ACTIVE, DELETED, Server, Version
 from zaffre.store.unit import Actor, Unit
 
 _SERVER_ORDERS, _VERSION_ORDERS = (

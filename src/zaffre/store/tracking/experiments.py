@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from zaffre.store import tables
 from zaffre.store.raw import fetch_raw, run_raw
 from zaffre.store.tracking.records import Experiment
-from zaffre.store.tracking.sql import chunks, insert_or_ignore
+from zaffre.store.tracking.sql import insert_or_ignore, pairs_of
 from zaffre.store.unit import Unit
 
 _t = tables.experiments
@@ -19,25 +20,22 @@ _tags = tables.experiment_tags
 _COLUMNS = tuple(name for name in Experiment.__struct_fields__ if name != "tags")
 _ONE = f"""SELECT {", ".join(f'"{name}"' for name in _COLUMNS)} FROM "experiments" WHERE "scope" = ? AND """
 _BY_ID, _BY_NAME = f'{_ONE} "id" = ?', f'{_ONE} "name" = ?'
-_TAGS_OF_ONE = 'SELECT "key", "value" FROM "experiment_tags" WHERE "experiment" = ?'
-_TAGS = sa.select(_tags).where(_tags.c.experiment.in_(sa.bindparam("experiments", expanding=True)))
+_TAGS = 'SELECT "experiment", "key", "value" FROM "experiment_tags" WHERE "experiment" IN KEYS'
 _SET_TAG = """INSERT INTO experiment_tags ("experiment", "key", "value") VALUES (?, ?, ?)
 ON CONFLICT ("experiment", "key") DO UPDATE SET "value" = excluded."value" """
 
 
 def by_id(conn: sa.Connection, scope: str, id_: str) -> Experiment | None:
-    return _one(conn, _BY_ID, scope, id_)
+    return _with_tags(conn, find(conn, scope, id_))
 
 
 def find(conn: sa.Connection, scope: str, id_: str) -> Experiment | None:
     """The same without its tags."""
-    for row in fetch_raw(conn, _BY_ID, (scope, id_)):
-        return Experiment(**dict(zip(_COLUMNS, row, strict=True)))
-    return None
+    return _one(conn, _BY_ID, scope, id_)
 
 
 def by_name(conn: sa.Connection, scope: str, name: str) -> Experiment | None:
-    return _one(conn, _BY_NAME, scope, name)
+    return _with_tags(conn, _one(conn, _BY_NAME, scope, name))
 
 
 def id_of(conn: sa.Connection, scope: str, pk: int) -> str | None:
@@ -77,25 +75,20 @@ def delete_tag(unit: Unit, pk: int, key: str) -> bool:
 
 def listing(conn: sa.Connection, scope: str, lifecycles: tuple[str, ...]) -> list[Experiment]:
     """All experiments of a workspace that stand in one of `lifecycles`, newest first, with their tags."""
-    query = sa.select(_t).where(_t.c.scope == scope, _t.c.lifecycle.in_(lifecycles)).order_by(_t.c.pk.desc())
-    rows = list(conn.execute(query).mappings())
-    return [_experiment(row, tags) for row, tags in zip(rows, _tags_of(conn, [row["pk"] for row in rows]), strict=True)]
+    columns = [_t.c[name] for name in _COLUMNS]
+    query = sa.select(*columns).where(_t.c.scope == scope, _t.c.lifecycle.in_(lifecycles)).order_by(_t.c.pk.desc())
+    rows = conn.execute(query).all()
+    tags = pairs_of(conn, _TAGS, [row.pk for row in rows])
+    return [Experiment(**dict(zip(_COLUMNS, row, strict=True)), tags=tags[row.pk]) for row in rows]
 
 
 def _one(conn: sa.Connection, query: str, scope: str, which: str) -> Experiment | None:
     for row in fetch_raw(conn, query, (scope, which)):
-        tags = dict(fetch_raw(conn, _TAGS_OF_ONE, (row[0],)))
-        return Experiment(tags=tags, **dict(zip(_COLUMNS, row, strict=True)))
+        return Experiment(**dict(zip(_COLUMNS, row, strict=True)))
     return None
 
 
-def _tags_of(conn: sa.Connection, pks: list[int]) -> list[dict[str, str]]:
-    found: dict[int, dict[str, str]] = {pk: {} for pk in pks}
-    for piece in chunks(pks):
-        for row in conn.execute(_TAGS, {"experiments": piece}):
-            found[row.experiment][row.key] = row.value
-    return [found[pk] for pk in pks]
-
-
-def _experiment(row: sa.RowMapping, tags: dict[str, str]) -> Experiment:
-    return Experiment(tags=tags, **{name: row[name] for name in _COLUMNS})
+def _with_tags(conn: sa.Connection, found: Experiment | None) -> Experiment | None:
+    if found is None:
+        return None
+    return msgspec.structs.replace(found, tags=pairs_of(conn, _TAGS, [found.pk])[found.pk])

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from zaffre.store import tables
 from zaffre.store.tracking.conditions import Condition
-from zaffre.store.tracking.search import Key, behind, compare, fits_all
+from zaffre.store.tracking.search import Key, compare, page
 from zaffre.store.unit import Unit
 
 _t, _e, _r = tables.issues, tables.experiments, tables.runs
@@ -61,7 +61,7 @@ def insert(unit: Unit, scope: str, id_: str, *, root_causes: list[str], categori
 
 def get(conn: sa.Connection, scope: str, id_: str) -> Issue | None:
     row = conn.execute(_SELECT.where(_t.c.scope == scope, _t.c.id == id_)).mappings().one_or_none()
-    return None if row is None else _issue(row)
+    return None if row is None else _issue({**row})
 
 
 def update(unit: Unit, scope: str, id_: str, values: dict[str, Any]) -> bool:
@@ -92,21 +92,13 @@ def search(
         number = sa.func.coalesce(found.c.traces, 0)
         columns.append(number.label("traces"))
         keys.insert(1, (number, True))
-    if after is not None and not fits_all(keys, after):
-        raise ValueError("the place belongs to another order")
-    query = (
-        sa.select(*columns, *(key.label(f"place_{index}") for index, (key, _) in enumerate(keys)))
-        .select_from(source)
-        .where(_t.c.scope == scope, *(compare(conn, _SEARCHED[one.key], one) for one in conditions))
-        .order_by(*(key.desc() for key, _ in keys))
-        .limit(limit)
-    )
+    query = sa.select(*columns).select_from(source)
+    query = query.where(_t.c.scope == scope, *(compare(conn, _SEARCHED[one.key], one) for one in conditions))
     if experiment_id is not None:
         query = query.where(_e.c.id == experiment_id)
-    if after is not None:
-        query = query.where(behind(keys, after))
-    rows = conn.execute(query).mappings().all()
-    return [(_issue(row), [row[f"place_{index}"] for index in range(len(keys))]) for row in rows]
+    names = [column.name for column in columns]
+    rows = page(conn, query, keys, after, limit)
+    return [(_issue(dict(zip(names, row, strict=True))), place) for row, place in rows]
 
 
 def _counts(scope: str) -> sa.Subquery:
@@ -128,7 +120,7 @@ def _encode(texts: list[str]) -> str:
     return msgspec.json.encode(texts).decode()
 
 
-def _issue(row: sa.RowMapping) -> Issue:
+def _issue(row: dict[str, Any]) -> Issue:
     values = {name: row[name] for name in Issue.__struct_fields__ if name in row}
     lists = {name: _texts.decode(row[name]) for name in ("root_causes", "categories")}
     return Issue(**{**values, **lists})

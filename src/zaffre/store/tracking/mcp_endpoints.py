@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from zaffre.store import tables
 from zaffre.store.tracking.conditions import Condition
-from zaffre.store.tracking.mcp_servers import DELETED, VERSION, Version, page, whole_versions
-from zaffre.store.tracking.search import Key, compare
+from zaffre.store.tracking.mcp_servers import DELETED, VERSION, Version, whole_versions
+from zaffre.store.tracking.search import Key, compare, page
 from zaffre.store.tracking.sql import chunks
 from zaffre.store.unit import Unit
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -12,11 +12,9 @@ from zaffre.store import tables
 from zaffre.store.inserts import insert as insert_into
 from zaffre.store.raw import fetch_of
 from zaffre.store.tracking.conditions import Condition
-from zaffre.store.tracking.search import Key, behind, compare, fits_all
-from zaffre.store.tracking.sql import insert_or_ignore
+from zaffre.store.tracking.search import Key, compare, page
+from zaffre.store.tracking.sql import insert_or_ignore, pairs_of
 from zaffre.store.unit import Unit, decode, encode
-
-T = TypeVar("T")
 
 _s, _v, _a = tables.mcp_servers, tables.mcp_server_versions, tables.mcp_server_aliases
 _tags, _version_tags = tables.mcp_server_tags, tables.mcp_version_tags
@@ -25,9 +23,10 @@ _latest = _v.alias("latest")
 ACTIVE, DELETED = "active", "deleted"
 _OF_SERVERS = 'SELECT "server", "key", "value" FROM "mcp_server_tags" WHERE "server" IN KEYS ORDER BY "key"'
 _OF_VERSIONS = 'SELECT "version", "key", "value" FROM "mcp_version_tags" WHERE "version" IN KEYS ORDER BY "key"'
-_ALIASES = """SELECT "mcp_server_aliases"."server", "alias", "mcp_server_versions"."version", "mcp_server_versions"."pk"
+_ALIASES = """SELECT "mcp_server_aliases"."server", "alias", "mcp_server_versions"."version"
 FROM "mcp_server_aliases" JOIN "mcp_server_versions" ON "mcp_server_versions"."pk" = "mcp_server_aliases"."version"
 WHERE "mcp_server_aliases"."server" IN KEYS ORDER BY "alias" """
+_ALIASES_OF = 'SELECT "version", "alias" FROM "mcp_server_aliases" WHERE "version" IN KEYS ORDER BY "alias"'
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,24 +245,11 @@ def delete_aliases_of(unit: Unit, version: int) -> list[str]:
 
 
 # ---- rows
-def page(
-    conn: sa.Connection, query: sa.Select[Any], keys: Sequence[Key], after: Sequence[Any] | None, limit: int
-) -> list[tuple[Sequence[Any], list[Any]]]:
-    """A page of rows in the order of `keys`, each with its place. Raises ValueError when `after` does not fit."""
-    if after is not None and not fits_all(keys, after):
-        raise ValueError("the place belongs to another order")
-    width = len(query.selected_columns)
-    query = query.add_columns(*(key.label(f"place_{index}") for index, (key, _) in enumerate(keys)))
-    query = query.order_by(*(key.desc() if down else key.asc() for key, down in keys)).limit(limit)
-    rows = conn.execute(query if after is None else query.where(behind(keys, after))).all()
-    return [(row[:width], list(row[width:])) for row in rows]
-
-
 def whole(conn: sa.Connection, rows: Sequence[Sequence[Any]]) -> list[Server]:
     """Servers of rows, with their tags and aliases."""
     pks = [row[0] for row in rows]
-    tags = _pairs(pks, fetch_of(conn, _OF_SERVERS, pks))
-    aliases = _pairs(pks, (row[:3] for row in fetch_of(conn, _ALIASES, pks)))
+    tags = pairs_of(conn, _OF_SERVERS, pks)
+    aliases = pairs_of(conn, _ALIASES, pks)
     names = [column.name for column in _SERVER]
     found = [_decoded(dict(zip(names, row, strict=True)), "icons", "server_json") for row in rows]
     return [Server(**one, tags=tags[one["pk"]], aliases=aliases[one["pk"]]) for one in found]
@@ -273,23 +259,16 @@ def whole_versions(conn: sa.Connection, rows: Sequence[Sequence[Any]]) -> list[V
     """Versions of rows that are as `VERSION`, with their tags and aliases."""
     names = [column.name for column in VERSION]
     found = [_decoded(dict(zip(names, row, strict=True)), "server_json", "tools", "connect_options") for row in rows]
-    tags = _pairs([one["pk"] for one in found], fetch_of(conn, _OF_VERSIONS, [one["pk"] for one in found]))
-    aliases: dict[int, list[str]] = {}
-    for _, alias, _, version in fetch_of(conn, _ALIASES, {one["server"] for one in found}):
-        aliases.setdefault(version, []).append(alias)
-    return [Version(**one, tags=tags[one["pk"]], aliases=aliases.get(one["pk"], [])) for one in found]
+    tags = pairs_of(conn, _OF_VERSIONS, [one["pk"] for one in found])
+    aliases: dict[int, list[str]] = {one["pk"]: [] for one in found}
+    for version, alias in fetch_of(conn, _ALIASES_OF, aliases):
+        aliases[version].append(alias)
+    return [Version(**one, tags=tags[one["pk"]], aliases=aliases[one["pk"]]) for one in found]
 
 
 def _one(conn: sa.Connection, query: sa.Select[Any]) -> Version | None:
     found = whole_versions(conn, conn.execute(query).all())
     return found[0] if found else None
-
-
-def _pairs(pks: Iterable[int], rows: Iterable[Sequence[Any]]) -> dict[int, dict[str, str]]:
-    found: dict[int, dict[str, str]] = {pk: {} for pk in pks}
-    for pk, key, value in rows:
-        found[pk][key] = value
-    return found
 
 
 def _put(unit: Unit, table: sa.Table, which: dict[str, Any], values: dict[str, Any]) -> None:

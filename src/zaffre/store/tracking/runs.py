@@ -11,7 +11,7 @@ from zaffre.store import tables
 from zaffre.store.raw import fetch_of, fetch_raw, insert_rows, returned_rows, run_raw
 from zaffre.store.tracking import metrics
 from zaffre.store.tracking.records import DatasetSummary, Found, Link, NewRun, Run, RunHead
-from zaffre.store.tracking.sql import chunks
+from zaffre.store.tracking.sql import chunks, pairs_of
 from zaffre.store.unit import Unit, decode, encode
 
 _t = tables.runs
@@ -96,9 +96,7 @@ def with_data(conn: sa.Connection, heads: Sequence[RunHead]) -> list[Run]:
     """The runs with what was logged to them, a few queries for all of them."""
     pks = [one.pk for one in heads]
     tags = tags_of(conn, pks)
-    params: dict[int, dict[str, str]] = {pk: {} for pk in pks}
-    for run, key, value in fetch_of(conn, _PARAMS_OF, pks):
-        params[run][key] = value
+    params = pairs_of(conn, _PARAMS_OF, pks)
     links: dict[int, list[Link]] = {pk: [] for pk in pks}
     for run, *link in fetch_of(conn, _LINKS_OF, pks):
         links[run].append(_link(link))
@@ -280,10 +278,7 @@ def delete(unit: Unit, pks: Sequence[int]) -> None:
 
 def tags_of(conn: sa.Connection, pks: Sequence[int]) -> dict[int, dict[str, str]]:
     """The tags of many runs, by their keys."""
-    found: dict[int, dict[str, str]] = {pk: {} for pk in pks}
-    for run, key, value in fetch_of(conn, _TAGS_OF, pks):
-        found[run][key] = value
-    return found
+    return pairs_of(conn, _TAGS_OF, pks)
 
 
 def _link(row: Sequence[Any]) -> Link:

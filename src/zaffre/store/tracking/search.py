@@ -242,6 +242,19 @@ def _ordering(entity: str, index: int) -> sa.FromClause:
     return _TABLES[entity].alias(f"order_{index}")
 
 
+def page(
+    conn: sa.Connection, query: sa.Select[Any], keys: Sequence[Key], after: Sequence[Any] | None, limit: int
+) -> list[tuple[Sequence[Any], list[Any]]]:
+    """A page of rows in the order of `keys`, each with its place. Raises ValueError when `after` does not fit."""
+    if after is not None and not fits_all(keys, after):
+        raise ValueError("the place belongs to another order")
+    width = len(query.selected_columns)
+    query = query.add_columns(*(key.label(f"place_{index}") for index, (key, _) in enumerate(keys)))
+    query = query.order_by(*(key.desc() if down else key.asc() for key, down in keys)).limit(limit)
+    rows = conn.execute(query if after is None else query.where(behind(keys, after))).all()
+    return [(row[:width], list(row[width:])) for row in rows]
+
+
 def behind(keys: Sequence[Key], after: Sequence[Any]) -> sa.ColumnElement[bool]:
     """What sorts behind the place `after`: later in the first key, or equal there and later in the next, and so on."""
     either: list[sa.ColumnElement[bool]] = []

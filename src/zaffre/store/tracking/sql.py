@@ -13,12 +13,20 @@ import sqlalchemy as sa
 from zaffre.errors import InvalidInput
 from zaffre.store import regex
 from zaffre.store.inserts import insert
-from zaffre.store.raw import sqlite
+from zaffre.store.raw import fetch_of, sqlite
 
 T = TypeVar("T")
 LONGEST_SEARCH_S = 30.0
 _STEPS = 100_000  # of SQLite's machine, between two looks at the clock: a few milliseconds
 CHUNK = 500  # values to one IN: far below what either database takes
+
+
+def pairs_of(conn: sa.Connection, statement: str, keys: Iterable[int]) -> dict[int, dict[str, str]]:
+    """Keys and values of many rows, by their keys: tags, params. The statement answers (row, key, value), see `fetch_of`."""
+    found: dict[int, dict[str, str]] = {key: {} for key in keys}
+    for row, key, value in fetch_of(conn, statement, found):
+        found[row][key] = value
+    return found
 
 
 def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:

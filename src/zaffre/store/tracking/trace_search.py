@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from zaffre.store import tables
 from zaffre.store.tracking.conditions import Condition, Order
-from zaffre.store.tracking.search import Key, behind, compare, fits_all
+from zaffre.store.tracking.search import Key, compare, page
 from zaffre.store.tracking.sql import bounded
 from zaffre.store.tracking.traces import COLUMNS, METADATA, PROMPT, TAG, Trace, whole
 from zaffre.store.unit import encode
@@ -53,21 +53,13 @@ def search(
 ) -> list[tuple[Trace, list[Any]]]:
     """Up to `limit` traces, each with its place. Raises ValueError when `after` does not fit the order."""
     keys = _keys(orders)
-    if after is not None and not fits_all(keys, after):
-        raise ValueError("the place belongs to another order")
     with bounded(conn):
-        query = (
-            sa.select(*COLUMNS, *(key.label(f"place_{index}") for index, (key, _) in enumerate(keys)))
-            .join(_e, _e.c.pk == _t.c.experiment)
-            .where(of(conn, scope, experiments), *wanted(conn, scope, conditions))
-            .order_by(*(key.desc() if down else key.asc() for key, down in keys))
-            .limit(limit)
-        )
-        rows = conn.execute(query if after is None else query.where(behind(keys, after))).mappings().all()
+        query = sa.select(*COLUMNS).join(_e, _e.c.pk == _t.c.experiment)
+        query = query.where(of(conn, scope, experiments), *wanted(conn, scope, conditions))
+        rows = page(conn, query, keys, after, limit)
     names = [column.name for column in COLUMNS]
-    traces = whole(conn, [Trace(**{name: row[name] for name in names}) for row in rows])
-    places = [[row[f"place_{index}"] for index in range(len(keys))] for row in rows]
-    return list(zip(traces, places, strict=True))
+    traces = whole(conn, [Trace(**dict(zip(names, row, strict=True))) for row, _ in rows])
+    return list(zip(traces, [place for _, place in rows], strict=True))
 
 
 def counts(
